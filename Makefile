@@ -1,0 +1,107 @@
+# One command per job. Each does all the set-up it needs on a machine with python3 (3.11 or newer) and make.
+
+PYTHON ?= python3
+BIN := .venv/bin
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+# The pages in reading order: a later chapter may import what an earlier one exports.
+CHAPTERS := $(shell sed -n 's|^ *- file: *chapters/||p' _toc.yml)
+# Folders are listed too: their time changes when a file is removed.
+find = $(shell find $(1) \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -o $(2) -print)
+NOTEBOOKS := $(wildcard chapters/*.ipynb)
+LIBRARY := $(call find,convlib,-name '*.py')
+PAGES := $(call find,chapters tools/book,) _config.yml _toc.yml
+
+.PHONY: help book test lab text store rerun export browser clean distclean
+.DELETE_ON_ERROR:
+
+help:
+	@echo 'make book      confirm the stored outputs, build the pages, say where they are'
+	@echo 'make test      the book, then everything else that must hold (what CI runs)'
+	@echo 'make lab       open the chapters in JupyterLab'
+	@echo 'make text CHAPTER=01_one_kernel'
+	@echo '               write that chapter as text into _build/text, to edit it there'
+	@echo 'make store     execute and store every edited text, and export its code into convlib/'
+	@echo 'make rerun     execute and store every chapter again, after a change that reaches several of them'
+	@echo 'make export    write convlib/ from the chapters'
+	@echo 'make browser   open every page in Chromium (must be installed); screenshots in _build/screens'
+	@echo 'make clean     remove what was built, but not _build/text; make distclean removes that and .venv too'
+
+# --- set-up -------------------------------------------------------------------------------------------------
+
+.venv/.installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo 'Python 3.11 or newer is needed. To name another: make PYTHON=python3.12 ...' >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  { echo '$(PYTHON) has no venv; on Debian or Ubuntu: apt install python3-venv' >&2; exit 1; }
+	@echo 'Setting up .venv (a minute or two, once) ...'
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install -qq --editable '.[book,test]'
+	@touch $@
+
+# Extras that only one command needs: .venv/.with-lab, .venv/.with-browser
+.venv/.with-%: .venv/.installed
+	@$(BIN)/python -m pip install -qq --editable '.[$*]'
+	@touch $@
+
+# --- the book -----------------------------------------------------------------------------------------------
+
+# The pages show the outputs stored in the notebooks. Every cell is run again here, and each output compared.
+_build/.confirmed: $(NOTEBOOKS) $(LIBRARY) .venv/.installed
+	@mkdir -p _build && rm -f $@
+	@echo 'Running every chapter and comparing its outputs with the stored ones ...'
+	@$(BIN)/python -m pytest --quiet --nbval --nbval-current-env --numprocesses=2 --dist=loadfile chapters
+	@touch $@
+
+# Always a full build: an incremental one forgets the warnings of pages it does not read again.
+_build/.book: _build/.confirmed $(PAGES)
+	@rm -rf $@ _build/html _build/.doctrees _build/jupyter_execute
+	@echo 'Building the pages ...'
+	@$(BIN)/jupyter-book build . --all -W -n --keep-going --quiet >_build/book.log 2>&1 || \
+	  { cat _build/book.log; exit 1; }
+	@touch $@
+
+book: _build/.book
+	@echo 'The book: file://$(CURDIR)/_build/html/index.html'
+
+# --- checks -------------------------------------------------------------------------------------------------
+
+test: book
+	$(BIN)/python tools/export.py --check
+	$(BIN)/ruff check --quiet
+	$(BIN)/python -m pytest
+
+browser: _build/.book .venv/.with-browser
+	$(BIN)/python -m pytest tests/browser
+
+# --- writing ------------------------------------------------------------------------------------------------
+
+lab: .venv/.with-lab
+	$(BIN)/jupyter lab chapters
+
+text: .venv/.installed
+	@test -n '$(CHAPTER)' || { echo 'Which chapter? make text CHAPTER=01_one_kernel' >&2; exit 1; }
+	$(BIN)/python tools/chapter.py text chapters/$(CHAPTER).ipynb
+
+store: .venv/.installed
+	@set -e; for chapter in $(CHAPTERS); do \
+	  text=_build/text/$$chapter.md; notebook=chapters/$$chapter.ipynb; \
+	  if [ -f $$text ] && { [ ! -f $$notebook ] || [ $$text -nt $$notebook ]; }; then \
+	    $(BIN)/python tools/chapter.py store $$text; \
+	    $(BIN)/python tools/export.py; \
+	  fi; \
+	done
+
+rerun: .venv/.installed
+	$(BIN)/python tools/chapter.py run $(wildcard $(CHAPTERS:%=chapters/%.ipynb))
+
+export: .venv/.installed
+	$(BIN)/python tools/export.py
+
+clean:
+	@find _build -mindepth 1 -maxdepth 1 ! -name text -exec rm -rf {} + 2>/dev/null || true
+	@rm -rf .pytest_cache .ruff_cache .hypothesis dist
+	@find . -path ./.venv -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
+
+distclean: clean
+	@rm -rf _build .venv

@@ -1,0 +1,17 @@
+# Exported from chapters/ by tools/export.py: edit the chapter, not this file.
+"""The convolution layer of the course "The Convolution Layer", born in its chapters.
+
+`conv2d` is the layer; `reference` holds the formulas as plain loops; `datasets` the
+small data of the course; `figures` its drawings. The page "The library, name by name"
+lists all names.
+"""
+
+from convlib import datasets, figures, reference
+from convlib.reference import conv2d
+
+__all__ = ["datasets", "figures", "reference", "conv2d"]
+
+
+# Chapter "The library, name by name" (chapters/api.ipynb)
+
+__version__ = "0.1.0"

@@ -1,0 +1,125 @@
+# Exported from chapters/ by tools/export.py: edit the chapter, not this file.
+"""The small data sets of the course, written out in full: nothing is downloaded.
+
+Chapter 1 builds `house`, the picture that accompanies the reader through the whole
+course.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+__all__ = ["HOUSE_IMAGE", "HOUSE_KERNELS", "HOUSE_BIASES", "House", "house", "HOUSE_STEPS", "house_detector"]
+
+
+# Chapter "One kernel, one neuron" (chapters/01_one_kernel.ipynb)
+
+HOUSE_IMAGE = [
+    [  # red
+        [0, 0, 0, 147, 0, 0, 0],
+        [0, 0, 147, 147, 147, 0, 0],
+        [0, 147, 147, 147, 70, 147, 0],
+        [147, 147, 147, 70, 70, 147, 147],
+        [0, 152, 207, 207, 207, 152, 0],
+        [0, 152, 207, 152, 207, 152, 0],
+        [0, 152, 207, 152, 207, 152, 0],
+    ],
+    [  # green
+        [57, 57, 57, 146, 57, 57, 57],
+        [57, 57, 146, 146, 146, 57, 57],
+        [57, 146, 146, 146, 74, 146, 57],
+        [146, 146, 146, 74, 74, 146, 146],
+        [57, 92, 166, 166, 166, 92, 57],
+        [57, 92, 166, 92, 166, 92, 57],
+        [57, 92, 166, 92, 166, 92, 57],
+    ],
+    [  # blue
+        [71, 71, 71, 136, 71, 71, 71],
+        [71, 71, 136, 136, 136, 71, 71],
+        [71, 136, 136, 136, 51, 136, 71],
+        [136, 136, 136, 51, 51, 136, 136],
+        [71, 57, 121, 121, 121, 57, 71],
+        [71, 57, 121, 57, 121, 57, 71],
+        [71, 57, 121, 57, 121, 57, 71],
+    ],
+]
+
+
+HOUSE_KERNELS = {
+    "left_roof": [[0, -1, 1], [-1, 1, 0], [1, 0, 0]],
+    "right_roof": [[1, -1, 0], [0, 1, -1], [0, 0, 1]],
+    "window": [[1, -1, 1], [-1, -1, 1], [1, 1, 1]],
+    "left_wall": [[-1, 1, 1], [-1, 1, 1], [-1, 1, 1]],
+    "right_wall": [[1, 1, -1], [1, 1, -1], [1, 1, -1]],
+    "inside": [[1, 1, 1], [1, 1, 1], [1, 1, 1]],
+}
+HOUSE_BIASES = [-1030, -1030, -1990, -2000, -2000, -4059]
+
+
+class House(NamedTuple):
+    """The house and the numbers made by hand for it (Chapter 1); see `house`."""
+
+    image: np.ndarray
+    channel_names: tuple[str, ...]
+    kernels: np.ndarray
+    kernel_names: tuple[str, ...]
+    biases: np.ndarray
+
+
+def house():
+    """Return the 7 x 7 picture of a house, with the kernels and biases made for it.
+
+    Returns
+    -------
+    House
+        `image`, int64 of shape (3, 7, 7), values 0 to 255; `channel_names`, its 3
+        colours; `kernels`, int64 of shape (6, 3, 3); `kernel_names`, what each looks
+        for; `biases`, int64 of shape (6,), one for each kernel. The arrays are new on
+        every call: change them as you like.
+
+    Notes
+    -----
+    Source: Chapter 1. Image, kernels and biases were made by J.-F. Reboud for his
+    article "The Second Dimension" (2022).
+    """
+    return House(
+        image=np.array(HOUSE_IMAGE),
+        channel_names=("red", "green", "blue"),
+        kernels=np.array(list(HOUSE_KERNELS.values())),
+        kernel_names=tuple(HOUSE_KERNELS),
+        biases=np.array(HOUSE_BIASES),
+    )
+
+
+# Chapter "From grids to a layer" (chapters/02_the_layer.ipynb)
+
+# Where the single 1 of each kernel stands, in the order of HOUSE_KERNELS.
+HOUSE_STEPS = {
+    "layer 4": [(1, 0), (1, 2), (1, 1), (2, 0), (2, 2), (2, 1)],
+    "layer 5": [(0, 0), (0, 2), (1, 2), (2, 0), (2, 2), (2, 1)],
+}
+
+
+def house_detector():
+    """Return the weights and biases of the house detector that was made by hand.
+
+    Returns
+    -------
+    list of (weight, bias)
+        Three convolution layers with padding 1, to be applied in this order, with a
+        ReLU after the first: weights int64 of shapes (6, 3, 3, 3), (6, 6, 3, 3) and (1,
+        6, 3, 3), biases of shapes (6,), (6,) and (1,).
+
+    Notes
+    -----
+    Source: Chapter 2. The kernels and biases were made by J.-F. Reboud for his article
+    "The Second Dimension" (2022).
+    """
+    questions = np.array([[kernel] * 3 for kernel in HOUSE_KERNELS.values()])
+    move = np.zeros((6, 6, 3, 3), dtype=np.int64)
+    gather = np.zeros((1, 6, 3, 3), dtype=np.int64)
+    for i in range(6):
+        move[(i, i, *HOUSE_STEPS["layer 4"][i])] = 1
+        gather[(0, i, *HOUSE_STEPS["layer 5"][i])] = 1
+    no_bias = np.zeros(6, dtype=np.int64)
+    return [(questions, np.array(HOUSE_BIASES)), (move, no_bias), (gather, no_bias[:1])]

@@ -1,0 +1,785 @@
+# Exported from chapters/ by tools/export.py: edit the chapter, not this file.
+"""Drawings of grids of numbers, kernels and layers, as small self-contained SVG pictures.
+
+Chapter "How the figures are drawn" builds this module.
+"""
+
+import io
+import json
+import re
+from html import escape
+
+import numpy as np
+
+__all__ = [
+    "COLOURS",
+    "NEGATIVE",
+    "Figure",
+    "grids",
+    "picture",
+    "kernel_over",
+    "kernel_at",
+    "Explorer",
+    "explore_kernel",
+    "explore_impacts",
+    "matrix",
+    "curves",
+    "layer",
+]
+
+
+# Chapter "How the figures are drawn" (chapters/drawing.ipynb)
+
+COLOURS = {
+    "input": "#0072B2",   # blue: what a layer receives
+    "kernel": "#D55E00",  # vermilion: what a layer is made of
+    "output": "#009E73",  # green: what a layer hands on
+    "flow": "#CC79A7",    # purple: the learning flow, from Part II on
+}
+NEGATIVE = "#888888"      # grey: a number below zero
+
+
+class Figure:
+    """A row of SVG panels with an alternative text, shown by Jupyter and by the book.
+
+    Parameters
+    ----------
+    panels : list of str
+        The SVG drawings, each made by `_svg`.
+    alt : str
+        What the figure shows, in words.
+
+    Raises
+    ------
+    ValueError
+        If `alt` is empty.
+
+    Notes
+    -----
+    Source: chapter "How the figures are drawn".
+    """
+
+    def __init__(self, panels, alt):
+        if not isinstance(alt, str) or not alt.strip():
+            raise ValueError(f"alt: expected a sentence that says what the figure shows, got {alt!r}")
+        self.panels = list(panels)
+        self.alt = alt.strip()
+
+    def _repr_html_(self):
+        style = "display:flex;flex-wrap:wrap;gap:1rem;align-items:center;justify-content:center"
+        return (
+            f'<div class="convlib-figure" role="img" aria-label="{escape(self.alt)}" style="{style}">'
+            + "".join(self.panels)
+            + "</div>"
+        )
+
+    def __repr__(self):
+        return f"Figure: {self.alt}"
+
+
+def _svg(width, height, content):
+    """One panel: a drawing of the given size that shrinks on a narrow screen."""
+    return (
+        f'<svg viewBox="0 0 {width:g} {height:g}" width="{width:g}" height="{height:g}" '
+        'aria-hidden="true" style="max-width:100%;height:auto" fill="currentColor" '
+        'font-family="system-ui, sans-serif" text-anchor="middle" dominant-baseline="central">'
+        f"{content}</svg>"
+    )
+
+
+def _rect(x, y, width, height, fill="none", opacity=1.0, stroke="currentColor", line=0.6, extra=""):
+    """A rectangle that stands on its own."""
+    return (
+        f'<rect x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" fill="{fill}" '
+        f'fill-opacity="{opacity:.2g}" stroke="{stroke}" stroke-width="{line:g}"{extra}/>'
+    )
+
+
+def _cells(squares, size, frame=""):
+    """Many squares of one size in one group: (x, y, colour, opacity) each. It keeps pages small."""
+    return (
+        f'<g stroke="currentColor" stroke-width="0.6" stroke-opacity="0.45"{frame}>'
+        + "".join(
+            f'<rect x="{x:g}" y="{y:g}" width="{size:g}" height="{size:g}" fill="{colour}" '
+            f'fill-opacity="{opacity:.2g}"/>'
+            for x, y, colour, opacity in squares
+        )
+        + "</g>"
+    )
+
+
+def _text(x, y, content, size, extra=""):
+    """Words or numbers, centred at (x, y)."""
+    return f'<text x="{x:g}" y="{y:g}" font-size="{size:g}"{extra}>{content}</text>'
+
+
+def _number(value):
+    """A number as a reader would write it: 3 digits, a true minus sign."""
+    value = float(value)
+    text = f"{value:.0f}" if abs(value - round(value)) < 1e-9 else f"{value:.3g}"
+    return text.replace("-", "\N{MINUS SIGN}")
+
+
+def _symbol(name, upper="", lower=""):
+    """A name with an upper and a lower index, as SVG text spans."""
+    spans = f'<tspan font-style="italic">{escape(name)}</tspan>'
+    if upper:
+        spans += f'<tspan dy="-5" font-size="75%">{escape(upper)}</tspan>'
+    if lower:
+        spans += f'<tspan dy="{9 if upper else 4}" font-size="75%">{escape(lower)}</tspan>'
+    return spans
+
+
+def _fill(value, largest, role):
+    """Colour and opacity of a cell: the larger its value, the stronger the fill."""
+    colour = COLOURS[role] if value >= 0 else NEGATIVE
+    return colour, 0.5 * min(1.0, abs(value) / largest) if largest else 0.0
+
+
+def _digits(values, x, y, size):
+    """The numbers of a grid, small enough for their cells."""
+    written = {(p, q): _number(values[p, q]) for p, q in np.ndindex(values.shape)}
+    return "".join(
+        _text(x + (q + 0.5) * size, y + (p + 0.5) * size, number, min(0.42, 1.4 / len(number)) * size)
+        for (p, q), number in written.items()
+    )
+
+
+def _grid(values, x, y, size, role, largest=None, digits=True, index=True, marked=()):
+    """A grid with its row and column numbers; `marked` cells get a thick frame."""
+    values = np.asarray(values)
+    rows, columns = values.shape
+    largest = float(np.abs(values).max()) if largest is None else largest
+    squares = [(x + q * size, y + p * size, *_fill(values[p, q], largest, role)) for p, q in np.ndindex(rows, columns)]
+    parts = [_cells(squares, size)]
+    if digits:
+        parts.append(_digits(values, x, y, size))
+    if index:
+        dim = ' fill-opacity="0.65"'
+        parts += [_text(x - 8, y + (row + 0.5) * size, row, 9, extra=dim) for row in range(rows)]
+        parts += [_text(x + (column + 0.5) * size, y - 7, column, 9, extra=dim) for column in range(columns)]
+    for row, column in marked:
+        parts.append(_rect(x + column * size, y + row * size, size, size, line=2.5))
+    return "".join(parts)
+
+
+def grids(arrays, titles=None, *, alt, role="input", marked=(), size=28, digits=True, same_scale=True):
+    """Draw one or more grids of numbers side by side.
+
+    Parameters
+    ----------
+    arrays : array of shape (H, W), or sequence of such arrays
+        The grids.
+    titles : str or sequence of str, optional
+        One title a grid.
+    alt : str
+        What the figure shows, in words.
+    role : {"input", "kernel", "output", "flow"} or sequence of these
+        What the numbers are; it sets the colour.
+    marked : sequence of (row, column)
+        Cells that get a thick frame, in every grid.
+    size : float
+        Side of a cell, in pixels.
+    digits, same_scale : bool
+        Whether the numbers are written; whether equal numbers get equal fills everywhere.
+
+    Returns
+    -------
+    Figure
+
+    Raises
+    ------
+    ValueError
+        If an array has not two axes, a title or a role is missing, or a role is unknown.
+
+    Notes
+    -----
+    Source: chapter "How the figures are drawn".
+    """
+    arrays = _as_grids(arrays)
+    titles = _one_each("titles", titles if titles is not None else "", len(arrays))
+    roles = _one_each("role", role, len(arrays))
+    largest = max(float(np.abs(array).max()) for array in arrays) if same_scale else None
+    panels = []
+    for array, title, name in zip(arrays, titles, roles, strict=True):
+        rows, columns = array.shape
+        content = _text(18 + columns * size / 2, 9, title, 12) if title else ""
+        content += _grid(array, 18, 34, size, _role(name), largest, digits, marked=marked)
+        panels.append(_svg(20 + columns * size, 36 + rows * size, content))
+    return Figure(panels, alt)
+
+
+def _as_grids(arrays):
+    """The arguments as a list of arrays with two axes each."""
+    first = np.asarray(arrays[0])
+    listed = [np.asarray(arrays)] if first.ndim == 1 else [np.asarray(array) for array in arrays]
+    for array in listed:
+        if array.ndim != 2 or array.size == 0:
+            raise ValueError(f"arrays: expected grids of shape (H, W), got an array of shape {array.shape}")
+    return listed
+
+
+def _one_each(name, given, count):
+    """A single word for all the grids, or one for each."""
+    listed = [given] * count if isinstance(given, str) else list(given)
+    if len(listed) != count:
+        raise ValueError(f"{name}: expected {count}, one for each grid, got {len(listed)}")
+    return listed
+
+
+def _role(name):
+    if name not in COLOURS:
+        raise ValueError(f"role: expected one of {', '.join(COLOURS)}, got {name!r}")
+    return name
+
+
+def picture(image, *, alt, size=24):
+    """Draw an image of three channels (red, green, blue) as coloured squares.
+
+    Parameters
+    ----------
+    image : array of shape (3, H, W)
+        Values from 0 to 255.
+    alt : str
+        What the picture shows, in words.
+    size : float
+        Side of a pixel, in screen pixels.
+
+    Returns
+    -------
+    Figure
+
+    Raises
+    ------
+    ValueError
+        If the image has not the shape (3, H, W).
+
+    Notes
+    -----
+    Source: chapter "How the figures are drawn".
+    """
+    image = np.asarray(image)
+    if image.ndim != 3 or image.shape[0] != 3:
+        raise ValueError(f"image: expected shape (3, H, W), got {image.shape}")
+    _, rows, columns = image.shape
+    squares = [
+        _rect(2 + q * size, 2 + p * size, size, size, "#{:02x}{:02x}{:02x}".format(*image[:, p, q]), line=0)
+        for p in range(rows)
+        for q in range(columns)
+    ]
+    return Figure([_svg(4 + columns * size, 4 + rows * size, "".join(squares))], alt)
+
+
+def _padded_grid(channel, size, role):
+    """The channel inside a ring of dashed zeros; numbers sit high, to leave room for the weights."""
+    rows, columns = channel.shape
+    largest = float(np.abs(channel).max())
+    inside, outside, parts = [], [], []
+    dim = ' fill-opacity="0.65"'
+    for p, q in np.ndindex(rows + 2, columns + 2):
+        x, y = 16 + q * size, 16 + p * size
+        if 1 <= p <= rows and 1 <= q <= columns:
+            value = channel[p - 1, q - 1]
+            inside.append((x, y, *_fill(value, largest, role)))
+            parts.append(_text(x + size / 2, y + 0.34 * size, _number(value), 12))
+        else:
+            outside.append((x, y, "none", 0))
+            parts.append(_text(x + size / 2, y + 0.34 * size, 0, 12, dim))
+    parts.insert(0, _cells(outside, size, ' stroke-dasharray="2 3"') + _cells(inside, size))
+    parts += [_text(8, 16 + (p + 1.5) * size, p, 9, extra=dim) for p in range(rows)]
+    parts += [_text(16 + (q + 1.5) * size, 8, q, 9, extra=dim) for q in range(columns)]
+    return "".join(parts)
+
+
+def _window(kernel, size):
+    """The kernel as a frame with its weights, to be moved over the grid."""
+    rows, columns = kernel.shape
+    parts = [_rect(0, 0, columns * size, rows * size, COLOURS["kernel"], 0.12, COLOURS["kernel"], 3)]
+    bold = ' font-weight="600"'
+    for u in range(rows):
+        for v in range(columns):
+            weight = "×" + _number(kernel[u, v])
+            place = (v + 0.5) * size, (u + 0.74) * size
+            parts.append(_text(*place, weight, 10.5, bold))
+    return "".join(parts)
+
+
+def _covered(channel, kernel, row, column):
+    """The part of the channel under a kernel centred at (row, column), zeros outside the grid."""
+    padded = np.pad(channel, [(size // 2, size // 2) for size in kernel.shape])
+    return padded[row : row + kernel.shape[0], column : column + kernel.shape[1]]
+
+
+def _products(channel, kernel, row, column, size):
+    """The panel with the products and their sum."""
+    products = _covered(channel, kernel, row, column) * kernel
+    rows, columns = kernel.shape
+    content = _text(4 + columns * size / 2, 9, "the products", 12)
+    content += _grid(products, 4, 20, size, "output", index=False)
+    content += _text(4 + columns * size / 2, 36 + rows * size, "their sum", 12)
+    middle, top, green = 4 + columns * size / 2, 46 + rows * size, COLOURS["output"]
+    content += _rect(middle - 32, top, 64, 30, green, 0.3, green, 2)
+    content += _text(middle, top + 15, _number(products.sum()), 16, ' class="sum"')
+    return _svg(8 + columns * size, 80 + rows * size, content)
+
+
+def _check_place(channel, kernel, row, column):
+    """The channel and the kernel as arrays, after checking that the drawing can be made."""
+    channel, kernel = np.asarray(channel), np.asarray(kernel)
+    for name, array in (("channel", channel), ("kernel", kernel)):
+        if array.ndim != 2:
+            raise ValueError(f"{name}: expected shape (H, W), got {array.shape}")
+    if kernel.shape != (3, 3):
+        raise ValueError(f"kernel: this drawing has room for the shape (3, 3), got {kernel.shape}")
+    if not (0 <= row < channel.shape[0] and 0 <= column < channel.shape[1]):
+        raise ValueError(f"row, column: expected a cell of a grid of shape {channel.shape}, got ({row}, {column})")
+    return channel, kernel
+
+
+def _kernel_panels(channel, kernel, row, column, role, size=36):
+    """The two panels of a kernel laid over a grid: the grid, the products."""
+    rows, columns = channel.shape
+    window = f'<g class="window" transform="translate({16 + column * size} {16 + row * size})">'
+    content = _padded_grid(channel, size, _role(role)) + window + _window(kernel, size) + "</g>"
+    grid = _svg(20 + (columns + 2) * size, 20 + (rows + 2) * size, content)
+    return [grid, _products(channel, kernel, row, column, 46)]
+
+
+def kernel_over(channel, kernel, row, column, *, role="input", alt):
+    """Draw a 3 x 3 kernel laid over a channel, with the nine products and their sum.
+
+    Parameters
+    ----------
+    channel : array of shape (H, W)
+        The grid the kernel looks at.
+    kernel : array of shape (3, 3)
+        The weights.
+    row, column : int
+        Where the kernel's centre sits.
+    role : {"input", "kernel", "output", "flow"}
+        What the grid holds; it sets its colour.
+    alt : str
+        What the figure shows, in words.
+
+    Returns
+    -------
+    Figure
+
+    Raises
+    ------
+    ValueError
+        If an array has the wrong shape or the place is outside the grid.
+
+    Notes
+    -----
+    Source: chapter "How the figures are drawn"; the sum is that of Chapter 1, formula F01.
+    """
+    channel, kernel = _check_place(channel, kernel, row, column)
+    return Figure(_kernel_panels(channel, kernel, row, column, role), alt)
+
+
+def kernel_at(channel, kernel, places, *, alt):
+    """Draw a 3 x 3 kernel laid over a channel at several places at once.
+
+    Parameters
+    ----------
+    channel : array of shape (H, W)
+        The grid the kernel looks at.
+    kernel : array of shape (3, 3)
+        The weights.
+    places : sequence of (row, column)
+        Where the kernel's centre sits.
+    alt : str
+        What the figure shows, in words.
+
+    Returns
+    -------
+    Figure
+
+    Raises
+    ------
+    ValueError
+        If an array has the wrong shape or a place is outside the grid.
+
+    Notes
+    -----
+    Source: chapter "How the figures are drawn"; used in the chapter on the weights, F14.
+    """
+    size, content = 36, ""
+    for row, column in places:
+        channel, kernel = _check_place(channel, kernel, row, column)
+        move = f"translate({16 + column * size} {16 + row * size})"
+        content += f'<g transform="{move}">{_window(kernel, size)}</g>'
+    rows, columns = np.shape(channel)
+    content = _padded_grid(np.asarray(channel), size, "input") + content
+    return Figure([_svg(20 + (columns + 2) * size, 20 + (rows + 2) * size, content)], alt)
+
+
+_LISTEN = """
+  function move(down, right) {
+    row = Math.min(rows - 1, Math.max(0, row + down));
+    column = Math.min(columns - 1, Math.max(0, column + right));
+    show();
+  }
+  var steps = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
+  root.addEventListener("keydown", function (event) {
+    if (!steps[event.key]) return;
+    event.preventDefault();
+    event.stopPropagation();
+    move(steps[event.key][0], steps[event.key][1]);
+  });
+  root.querySelectorAll("button").forEach(function (button) {
+    button.addEventListener("click", function () { move.apply(null, steps[button.dataset.key]); });
+  });
+  board.addEventListener("click", function (event) {
+    var box = board.getBoundingClientRect(), scale = board.viewBox.baseVal.width / box.width;
+    row = Math.floor(((event.clientY - box.top) * scale - top) / size);
+    column = Math.floor(((event.clientX - box.left) * scale - left) / size);
+    move(0, 0);
+  });
+  root.querySelector(".controls").hidden = false;
+  show();
+"""
+
+
+class Explorer(Figure):
+    """A figure the reader moves through (chapter "How the figures are drawn").
+
+    Parameters
+    ----------
+    kind : str
+        Which script moves it.
+    panels, alt
+        As for `Figure`; the reader moves through the first panel.
+    script : str
+        The JavaScript that defines `show` and the place of the cells.
+    data : dict
+        What the script needs to know.
+    """
+
+    def __init__(self, kind, panels, alt, script, data):
+        super().__init__(panels, alt)
+        self.kind, self.script, self.data = kind, script, data
+
+    def _repr_html_(self):
+        name = f"convlib-explore-{self.kind}"
+        data = json.dumps(self.data, separators=(",", ":"))
+        arrows = {"Left": "←", "Up": "↑", "Down": "↓", "Right": "→"}
+        buttons = "".join(
+            f'<button type="button" data-key="Arrow{word}" aria-label="move {word.lower()}" '
+            f'style="min-width:2.5rem;min-height:2.5rem">{arrow}</button> '
+            for word, arrow in arrows.items()
+        )
+        return (
+            f'<div class="convlib-explore {name}" tabindex="0" role="group" data-start="{escape(data)}" '
+            f'aria-label="{escape(self.alt)} Move with the arrow keys.">{super()._repr_html_()}'
+            f'<div class="controls" style="text-align:center" hidden>{buttons}'
+            '<output style="display:block" aria-live="polite"></output></div></div>'
+            f'<script>document.querySelectorAll(".{name}:not([data-ready])").forEach(function (root) {{\n'
+            '  root.dataset.ready = "yes";\n  var start = JSON.parse(root.dataset.start);\n'
+            '  var said = root.querySelector("output"), panels = root.querySelectorAll("svg");\n'
+            f"  var board = panels[0], row = start.row, column = start.column;{self.script}{_LISTEN}}});</script>"
+        )
+
+
+_MOVE_KERNEL = """
+  var rows = start.channel.length, columns = start.channel[0].length, size = 36, left = 52, top = 52;
+  var frame = board.querySelector(".window"), cells = panels[1].querySelectorAll("rect");
+  var texts = panels[1].querySelectorAll("text");
+  function written(value) { return String(value).replace("-", "\\u2212"); }
+  function show() {
+    var sum = 0, products = [];
+    for (var u = 0; u < 3; u++) for (var v = 0; v < 3; v++) {
+      var line = start.channel[row + u - 1] || [];
+      var product = (line[column + v - 1] || 0) * start.kernel[u][v];
+      products.push(product);
+      sum += product;
+    }
+    var largest = Math.max.apply(null, products.map(Math.abs)) || 1;
+    products.forEach(function (product, place) {
+      texts[place + 1].textContent = written(product);
+      cells[place].setAttribute("fill", product < 0 ? "NEGATIVE" : "OUTPUT");
+      cells[place].setAttribute("fill-opacity", (0.5 * Math.abs(product) / largest).toFixed(2));
+    });
+    panels[1].querySelector(".sum").textContent = written(sum);
+    frame.setAttribute("transform", "translate(" + (16 + column * size) + " " + (16 + row * size) + ")");
+    said.textContent = "centre at (" + row + ", " + column + "): sum " + written(sum);
+  }
+""".replace("NEGATIVE", NEGATIVE).replace("OUTPUT", COLOURS["output"])
+
+
+def explore_kernel(channel, kernel, row, column, *, role="input", alt):
+    """Draw a 3 x 3 kernel over a channel so that the reader can move it.
+
+    Parameters
+    ----------
+    channel : array of int of shape (H, W)
+        The grid the kernel looks at.
+    kernel : array of int of shape (3, 3)
+        The weights.
+    row, column : int
+        Where the kernel's centre sits at first.
+    role : {"input", "kernel", "output", "flow"}
+        What the grid holds; it sets its colour.
+    alt : str
+        What the figure shows, in words.
+
+    Returns
+    -------
+    Explorer
+
+    Raises
+    ------
+    ValueError
+        If an array has the wrong shape or the place is outside the grid.
+
+    Notes
+    -----
+    Source: chapter "How the figures are drawn"; the sum is that of Chapter 1, formula F01.
+    """
+    channel, kernel = _check_place(channel, kernel, row, column)
+    data = {"channel": channel.tolist(), "kernel": kernel.tolist(), "row": row, "column": column}
+    panels = _kernel_panels(channel, kernel, row, column, role)
+    return Explorer("kernel", panels, alt, _MOVE_KERNEL, data)
+
+
+_SHOW_IMPACTS = """
+  var rows = start.rows, columns = start.columns, size = 32, left = 18, top = 34;
+  var picked = board.querySelector(".picked"), boards = Array.prototype.slice.call(panels, 1);
+  function show() {
+    var touched = start.impacts[row * columns + column];
+    picked.setAttribute("transform", "translate(" + (left + column * size) + " " + (top + row * size) + ")");
+    boards.forEach(function (other) {
+      var cells = other.querySelectorAll("rect"), notes = other.querySelectorAll(".note");
+      cells.forEach(function (cell) { cell.setAttribute("fill-opacity", "0"); });
+      notes.forEach(function (note) { note.textContent = ""; });
+      touched.forEach(function (impact) {
+        cells[impact[0]].setAttribute("fill-opacity", "0.4");
+        notes[impact[0]].textContent = impact[1];
+      });
+    });
+    said.textContent = "(" + row + ", " + column + ") touches " + touched.length * boards.length;
+  }
+"""
+
+
+def _noted_grid(shape, touched, role, title, picked=None):
+    """A panel of empty cells, but for the `touched` ones (row, column, note) and the `picked` one."""
+    (rows, columns), size = shape, 32
+    notes = {(p, q): note for p, q, note in touched}
+    dim = ' fill-opacity="0.65"'
+    content = _text(18 + columns * size / 2, 9, title, 12)
+    content += "".join(_text(10, 34 + (p + 0.5) * size, p, 9, dim) for p in range(rows))
+    content += "".join(_text(18 + (q + 0.5) * size, 27, q, 9, dim) for q in range(columns))
+    places = {(p, q): (18 + q * size, 34 + p * size) for p, q in np.ndindex(rows, columns)}
+    content += _cells([(*xy, COLOURS[role], 0.4 * (at in notes)) for at, xy in places.items()], size)
+    content += "".join(
+        _text(x + size / 2, y + size / 2, escape(notes.get(at, "")), 11, ' class="note"')
+        for at, (x, y) in places.items()
+    )
+    if picked:
+        move = "translate({} {})".format(*places[picked])
+        content += f'<g class="picked" transform="{move}">{_rect(0, 0, size, size, COLOURS[role], 0.5, line=2.5)}</g>'
+    return _svg(20 + columns * size, 36 + rows * size, content)
+
+
+def explore_impacts(impacts, target_shape, row, column, *, titles, roles=("input", "output"), alt):
+    """Draw which cells of other grids each cell of a grid touches; the reader picks the cell.
+
+    Parameters
+    ----------
+    impacts : list of list of list of (int, int, str)
+        For each row and column of the first grid: the cells it touches (row, column) and a note for each.
+    target_shape : (int, int)
+        Shape of the grids that are touched.
+    row, column : int
+        The cell that is picked at first.
+    titles : sequence of str
+        The title of the first grid, then one for each grid that is touched, all in the same way.
+    roles : (str, str)
+        What the first grid and the others hold; it sets the colours.
+    alt : str
+        What the figure shows, in words.
+
+    Returns
+    -------
+    Explorer
+
+    Raises
+    ------
+    ValueError
+        If a role is unknown, or the cell that is picked at first is outside the grid.
+
+    Notes
+    -----
+    Source: chapter "How the figures are drawn"; used in the chapters on the learning flow (F08) and the weights (F14).
+    """
+    shape = (len(impacts), len(impacts[0]))
+    if not (0 <= row < shape[0] and 0 <= column < shape[1]):
+        raise ValueError(f"row, column: expected a cell of a grid of shape {shape}, got ({row}, {column})")
+    source, target = (_role(name) for name in roles)
+    panels = [_noted_grid(shape, [], source, titles[0], picked=(row, column))]
+    panels += [_noted_grid(target_shape, impacts[row][column], target, title) for title in titles[1:]]
+    flat = [[[p * target_shape[1] + q, note] for p, q, note in touched] for line in impacts for touched in line]
+    data = {"rows": shape[0], "columns": shape[1], "row": row, "column": column, "impacts": flat}
+    return Explorer("impacts", panels, alt, _SHOW_IMPACTS, data)
+
+
+def matrix(values, *, alt, role="kernel", size=6, lines=None):
+    """Draw a large matrix: a coloured square where it is not zero.
+
+    Parameters
+    ----------
+    values : array of shape (rows, columns)
+        The matrix.
+    alt : str
+        What the figure shows, in words.
+    role : {"input", "kernel", "output", "flow"}
+        What the numbers are; it sets the colour.
+    size : float
+        Side of a cell, in pixels.
+    lines : int, optional
+        Draw a thin line after so many rows and columns.
+
+    Returns
+    -------
+    Figure
+
+    Raises
+    ------
+    ValueError
+        If `values` has not two axes, or the role is unknown.
+
+    Notes
+    -----
+    Source: chapter "How the figures are drawn"; used in the chapter on why the kernel turns.
+    """
+    [values] = _as_grids([values])
+    largest = float(np.abs(values).max())
+    content = _rect(1, 1, values.shape[1] * size, values.shape[0] * size)
+    for row, column in zip(*np.nonzero(values), strict=True):
+        value = values[row, column]
+        colour = COLOURS[_role(role)] if value > 0 else NEGATIVE
+        strength = 0.25 + 0.75 * abs(value) / largest
+        content += _rect(1 + column * size, 1 + row * size, size, size, colour, strength, "none", 0)
+    width, height = (length * size for length in values.shape[::-1])
+    for k in range(lines or 0, max(values.shape), lines or max(values.shape)):
+        if 0 < k < values.shape[1]:
+            content += f'<path d="M{1 + k * size:g} 1 v{height:g}" stroke="currentColor" stroke-width="0.3"/>'
+        if 0 < k < values.shape[0]:
+            content += f'<path d="M1 {1 + k * size:g} h{width:g}" stroke="currentColor" stroke-width="0.3"/>'
+    return Figure([_svg(width + 2, height + 2, content)], alt)
+
+
+def curves(figure, *, alt):
+    """Take a matplotlib figure into the page: sharp, see-through, in the colour of the text.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+        The finished plot; it is closed.
+    alt : str
+        What the plot shows, in words.
+
+    Returns
+    -------
+    Figure
+
+    Notes
+    -----
+    Source: chapter "How the figures are drawn".
+    """
+    import matplotlib.pyplot as plt
+
+    for axes in figure.axes:
+        if axes.get_legend():
+            axes.get_legend().set_frame_on(False)  # its white card would not suit a dark page
+    written = io.StringIO()
+    with plt.rc_context({"svg.fonttype": "none", "svg.hashsalt": "convlib"}):
+        figure.savefig(written, format="svg", transparent=True, bbox_inches="tight", metadata={"Date": None})
+    plt.close(figure)
+    svg = written.getvalue()
+    svg = svg[svg.index("<svg") :].replace("#000000", "currentColor")
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = svg.replace("<svg ", '<svg fill="currentColor" aria-hidden="true" style="max-width:100%;height:auto" ', 1)
+    return Figure([svg], alt)
+
+
+def _small_grid(values, x, y, size, role, label, dashed):
+    """A grid without digits, its symbol above it."""
+    content = _grid(values, x, y, size, role, digits=False, index=False)
+    rows, columns = np.asarray(values).shape
+    dash = ' stroke-dasharray="5 3"' if dashed else ""
+    content += _rect(x, y, columns * size, rows * size, stroke=COLOURS[role], line=2, extra=dash)
+    return content + _text(x + columns * size / 2, y - 10, label, 12)
+
+
+def _arrow(x, y, length, across=True):
+    """An arrow to the right, or down."""
+    turn = "" if across else f' transform="rotate(90 {x:g} {y:g})"'
+    return (
+        f'<path d="M{x:g} {y:g} h{length:g} m-5 -4 l5 4 l-5 4" fill="none" stroke="currentColor" '
+        f'stroke-width="1.2"{turn}/>'
+    )
+
+
+def _layer_column(image, weight, temporary, output, o, x):
+    """Everything of output channel `o`: kernels, temporary grids, plus signs, the output channel."""
+    size, step, dashed = 12, 128, o == 1
+    content = ""
+    for i in range(image.shape[0]):
+        y = 24 + i * step
+        label = _symbol("ker", f"k,{o + 1},{i + 1}")
+        content += _small_grid(weight[o, i], x, y + 24, size, "kernel", label, dashed)
+        content += _arrow(x + 42, y + 42, 20)
+        label = _symbol("tmp", f"{o + 1},{i + 1}")
+        content += _small_grid(temporary[o][i], x + 68, y, size, "output", label, dashed)
+        sign = "+" if i < image.shape[0] - 1 else "+ " + _symbol("b", f"k,{o + 1}")
+        content += _text(x + 110 - (30 if i == image.shape[0] - 1 else 0), y + 97, sign, 16)
+    y = 34 + image.shape[0] * step
+    content += _arrow(x + 110, y - 48, 22, across=False)
+    return content + _small_grid(output[o], x + 68, y, size, "output", _symbol("ch", f"k,{o + 1}"), dashed)
+
+
+def layer(image, weight, temporary, output, *, alt):
+    """Draw a convolution layer with all its grids.
+
+    Parameters
+    ----------
+    image : array of shape (3, 7, 7)
+        The input channels.
+    weight : array of shape (2, 3, 3, 3)
+        The kernels, output channel first.
+    temporary : array of shape (2, 3, 7, 7)
+        The temporary grids, output channel first.
+    output : array of shape (2, 7, 7)
+        The output channels.
+    alt : str
+        What the figure shows, in words.
+
+    Returns
+    -------
+    Figure
+
+    Raises
+    ------
+    ValueError
+        If an array has another shape.
+
+    Notes
+    -----
+    Source: chapter "How the figures are drawn"; the layer is that of Chapter 2, formulas F03 and F04.
+    """
+    arrays = {"image": image, "weight": weight, "temporary": temporary, "output": output}
+    shapes = {"image": (3, 7, 7), "weight": (2, 3, 3, 3), "temporary": (2, 3, 7, 7), "output": (2, 7, 7)}
+    for name, shape in shapes.items():
+        if np.shape(arrays[name]) != shape:
+            raise ValueError(f"{name}: expected shape {shape}, got {np.shape(arrays[name])}")
+    content = ""
+    for i in range(3):
+        label = _symbol("ch", f"k\N{MINUS SIGN}1,{i + 1}")
+        content += _small_grid(image[i], 8, 24 + i * 128, 12, "input", label, False)
+        content += _arrow(98, 66 + i * 128, 18)
+    for o in range(2):
+        content += _layer_column(image, weight, temporary, output, o, 124 + o * 178)
+    return Figure([_svg(464, 510, content)], alt)

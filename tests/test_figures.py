@@ -1,0 +1,134 @@
+"""The drawings: every number is in the picture, every picture has words, the same input gives the same bytes."""
+
+import json
+import re
+import xml.etree.ElementTree as ElementTree
+from html import unescape
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from convlib import datasets, figures
+
+HOUSE = datasets.house()
+RED, LEFT_ROOF = HOUSE.image[0], HOUSE.kernels[0]
+WEIGHT = np.stack([[kernel] * 3 for kernel in HOUSE.kernels[:2]])
+TEMPORARY, OUTPUT = np.ones((2, 3, 7, 7)), np.ones((2, 7, 7))
+
+
+
+def a_plot():
+    figure, axes = plt.subplots()
+    axes.plot([0, 1, 2], [3, 1, 2], label="a curve")
+    axes.legend()
+    return figure
+
+
+DRAWINGS = {
+    "grids": lambda **alt: figures.grids(HOUSE.image, HOUSE.channel_names, **alt),
+    "picture": lambda **alt: figures.picture(HOUSE.image, **alt),
+    "kernel_over": lambda **alt: figures.kernel_over(RED, LEFT_ROOF, 3, 3, **alt),
+    "explore_kernel": lambda **alt: figures.explore_kernel(RED, LEFT_ROOF, 3, 3, **alt),
+    "kernel_at": lambda **alt: figures.kernel_at(RED, LEFT_ROOF, [(0, 0), (6, 6)], **alt),
+    "explore_impacts": lambda **alt: figures.explore_impacts(
+        [[[(0, 0, "a")], [(1, 1, "b"), (1, 2, "c")]]], (2, 4), 0, 1, titles=["one", "two", "three"], **alt
+    ),
+    "matrix": lambda **alt: figures.matrix(np.eye(9), lines=3, **alt),
+    "curves": lambda **alt: figures.curves(a_plot(), **alt),
+    "layer": lambda **alt: figures.layer(HOUSE.image, WEIGHT, TEMPORARY, OUTPUT, **alt),
+}
+EVERY_DRAWING = pytest.mark.parametrize("draw", DRAWINGS.values(), ids=DRAWINGS)
+
+
+def texts(figure):
+    """What is written in the picture, a list of strings."""
+    return re.findall(r"<text[^>]*>([^<]+)</text>", figure._repr_html_())
+
+
+@EVERY_DRAWING
+def test_a_drawing_has_words_or_is_refused(draw):
+    figure = draw(alt='A house & "more".')
+    assert 'aria-label="A house &amp; &quot;more&quot;.' in figure._repr_html_()
+    assert repr(figure) == 'Figure: A house & "more".'
+    for nothing in ("", "  ", None):
+        with pytest.raises(ValueError, match="alt"):
+            draw(alt=nothing)
+
+
+@EVERY_DRAWING
+def test_a_drawing_is_the_same_bytes_every_time_and_well_formed(draw):
+    html = draw(alt="x")._repr_html_()
+    assert html == draw(alt="x")._repr_html_()
+    for svg in re.findall(r"<svg.*?</svg>", html, re.DOTALL):
+        ElementTree.fromstring(svg)
+    fetched = re.sub(r'xmlns(:\w+)?="[^"]*"|<!DOCTYPE[^>]*>', "", html)
+    assert "http" not in fetched
+
+
+@EVERY_DRAWING
+def test_lines_and_digits_take_the_colour_of_the_page(draw):
+    html = draw(alt="x")._repr_html_()
+    assert not re.search(r'(?:fill|stroke)="(?:black|white|#000|#fff)', html)
+
+
+def test_every_number_is_in_the_grid():
+    written = [int(text) for text in texts(figures.grids(RED, alt="x"))]
+    places = list(range(7)) * 2
+    assert sorted(written) == sorted(RED.ravel().tolist() + places)
+
+
+def test_numbers_are_written_as_a_reader_would():
+    written = texts(figures.grids([[-1.0, 0.1 + 0.2]], alt="x"))
+    assert "\N{MINUS SIGN}1" in written and "0.3" in written
+
+
+def test_the_products_and_their_sum_are_in_the_picture():
+    assert texts(figures.kernel_over(RED, LEFT_ROOF, 3, 3, alt="x"))[-1] == "53"
+    assert texts(figures.kernel_over(RED, LEFT_ROOF, 6, 0, alt="x"))[-1] == "152"
+
+
+def test_the_explorer_carries_its_numbers_and_has_names_for_its_buttons():
+    html = DRAWINGS["explore_kernel"](alt="x")._repr_html_()
+    start = json.loads(unescape(re.search(r'data-start="([^"]*)"', html).group(1)))
+    assert start == {"channel": RED.tolist(), "kernel": LEFT_ROOF.tolist(), "row": 3, "column": 3}
+    assert html.count("<button") == html.count('aria-label="move ') == 4
+    assert len(html) < 20_000
+
+
+def test_the_impacts_of_every_cell_are_in_the_explorer_and_those_of_the_first_in_the_picture():
+    html = DRAWINGS["explore_impacts"](alt="x")._repr_html_()
+    start = json.loads(unescape(re.search(r'data-start="([^"]*)"', html).group(1)))
+    assert start["impacts"] == [[[0, "a"]], [[5, "b"], [6, "c"]]]
+    assert (start["rows"], start["columns"], start["row"], start["column"]) == (1, 2, 0, 1)
+    panels = re.findall(r"<svg.*?</svg>", html, re.DOTALL)
+    notes = [re.findall(r'class="note">([^<]+)<', panel) for panel in panels]
+    assert notes == [[], ["b", "c"], ["b", "c"]]
+
+
+def test_the_matrix_has_one_square_for_each_entry_that_is_not_zero():
+    values = np.eye(7) - 2 * np.eye(7, k=2)
+    html = figures.matrix(values, alt="x")._repr_html_()
+    assert html.count("<rect") == 1 + np.count_nonzero(values)  # the frame, and the entries
+    assert html.count(figures.NEGATIVE) == 5
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: figures.grids(np.zeros((2, 2, 2, 2)), alt="x"), "arrays: expected grids of shape"),
+        (lambda: figures.grids(HOUSE.image, ["one", "two"], alt="x"), "titles: expected 3"),
+        (lambda: figures.grids(RED, role="outptu", alt="x"), "role: expected one of input, kernel"),
+        (lambda: figures.picture(RED, alt="x"), r"image: expected shape \(3, H, W\), got \(7, 7\)"),
+        (lambda: figures.kernel_over(RED, LEFT_ROOF, 7, 0, alt="x"), "row, column: expected a cell"),
+        (lambda: figures.kernel_over(RED, np.ones((5, 5)), 3, 3, alt="x"), r"kernel: .*\(5, 5\)"),
+        (lambda: figures.kernel_over(HOUSE.image, LEFT_ROOF, 3, 3, alt="x"), r"channel: .*\(3, 7, 7\)"),
+        (lambda: figures.kernel_at(RED, LEFT_ROOF, [(3, 3), (0, 7)], alt="x"), r"row, column: .*\(0, 7\)"),
+        (lambda: figures.explore_impacts([[[]]], (2, 2), 1, 0, titles="ab", alt="x"), r"row, column: .*\(1, 0\)"),
+        (lambda: figures.matrix(RED, role="house", alt="x"), "role: expected one of"),
+        (lambda: figures.layer(HOUSE.image, WEIGHT[:1], TEMPORARY, OUTPUT, alt="x"), "weight: expected shape"),
+    ],
+)
+def test_a_drawing_refuses_and_says_why(call, words):
+    with pytest.raises(ValueError, match=words):
+        call()
