@@ -7,9 +7,17 @@ lists all names.
 """
 
 from convlib import datasets, figures, reference
-from convlib.reference import conv2d
+from convlib.reference import conv2d, conv2d_bias_grad, conv2d_input_grad, conv2d_weight_grad
 
-__all__ = ["datasets", "figures", "reference", "conv2d"]
+__all__ = [
+    "datasets",
+    "figures",
+    "reference",
+    "conv2d",
+    "conv2d_bias_grad",
+    "conv2d_input_grad",
+    "conv2d_weight_grad",
+]
 
 
 # Chapter "The library, name by name" (chapters/api.ipynb)

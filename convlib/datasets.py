@@ -9,7 +9,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["HOUSE_IMAGE", "HOUSE_KERNELS", "HOUSE_BIASES", "House", "house", "HOUSE_STEPS", "house_detector"]
+__all__ = [
+    "HOUSE_IMAGE",
+    "HOUSE_KERNELS",
+    "HOUSE_BIASES",
+    "House",
+    "house",
+    "HOUSE_STEPS",
+    "house_detector",
+    "LEARNING_FLOW",
+    "learning_flow",
+]
 
 
 # Chapter "One kernel, one neuron" (chapters/01_one_kernel.ipynb)
@@ -123,3 +133,42 @@ def house_detector():
         gather[(0, i, *HOUSE_STEPS["layer 5"][i])] = 1
     no_bias = np.zeros(6, dtype=np.int64)
     return [(questions, np.array(HOUSE_BIASES)), (move, no_bias), (gather, no_bias[:1])]
+
+
+# Chapter "The learning flow" (chapters/03_learning_flow.ipynb)
+
+LEARNING_FLOW = [
+    [
+        [3, 1, -2, 2, -3, 2, -3],
+        [-3, 2, 0, -1, 3, -2, 2],
+        [-3, 1, 2, -1, -1, -2, 3],
+        [0, 2, 3, -1, 3, -1, -2],
+        [-3, 3, 3, -2, -1, 2, 0],
+        [-1, 1, -2, 0, -1, 1, 2],
+        [1, -1, 1, -1, 1, -1, -1],
+    ],
+    [
+        [-1, -1, 0, 3, -3, 2, 3],
+        [1, 0, -1, 1, 2, -3, 2],
+        [-1, 1, -3, 0, -2, -3, -2],
+        [-2, 3, -3, 1, 1, 0, 2],
+        [2, 2, 2, -1, -1, -3, 3],
+        [2, 0, 1, -2, 0, -1, -2],
+        [-1, 1, 3, 2, -2, 3, 0],
+    ],
+]
+
+
+def learning_flow():
+    """Return a made-up learning flow for the two output channels of the house's layer.
+
+    Returns
+    -------
+    array of int64, shape (2, 7, 7)
+        Small numbers, drawn once at random so that they have no symmetry.
+
+    Notes
+    -----
+    Source: Chapter 3.
+    """
+    return np.array(LEARNING_FLOW)

@@ -7,7 +7,7 @@ functions.
 
 import numpy as np
 
-__all__ = ["neuron", "correlate2d", "conv2d"]
+__all__ = ["neuron", "correlate2d", "conv2d", "conv2d_input_grad", "conv2d_weight_grad", "conv2d_bias_grad"]
 
 
 # Chapter "One kernel, one neuron" (chapters/01_one_kernel.ipynb)
@@ -89,7 +89,7 @@ def correlate2d(channel, kernel, padding=0):
     """
     channel = _as_array("channel", channel, "(H, W)")
     kernel = _as_array("kernel", kernel, "(kh, kw)")
-    rows, columns = _output_size(channel, kernel, padding)
+    rows, columns = _output_size(channel.shape, kernel.shape, padding)
     grid = np.empty((rows, columns), dtype=np.result_type(channel, kernel))
     for p in range(rows):
         for q in range(columns):
@@ -97,18 +97,18 @@ def correlate2d(channel, kernel, padding=0):
     return grid
 
 
-def _output_size(channel, kernel, padding):
+def _output_size(input_size, weight_size, padding):
     """Rows and columns of the places where the kernel fits into the padded channel."""
     if isinstance(padding, bool) or not isinstance(padding, (int, np.integer)):
         raise TypeError(f"padding: expected an int, got {padding!r}")
     if padding < 0:
         raise ValueError(f"padding: expected 0 or more, got {padding}")
-    sizes = tuple(channel.shape[axis] + 2 * padding - kernel.shape[axis] + 1
-                  for axis in (-2, -1))
-    if min(sizes) < 1 or min(kernel.shape[-2:]) < 1:
+    grid, kernel = tuple(input_size[-2:]), tuple(weight_size[-2:])
+    sizes = tuple(grid[axis] + 2 * padding - kernel[axis] + 1 for axis in range(2))
+    if min(sizes) < 1 or min(kernel) < 1:
         raise ValueError(
             "kernel: expected at least 1 x 1 and at most the size of the padded grid, "
-            f"got {kernel.shape[-2:]} for {channel.shape[-2:]} and padding {padding}"
+            f"got {kernel} for a grid of {grid} and padding {padding}"
         )
     return sizes
 
@@ -149,7 +149,7 @@ def conv2d(input, weight, bias=None, *, padding=0):
     input, weight, bias = _check_conv2d(input, weight, bias)
     if input.ndim == 3:
         return conv2d(input[np.newaxis], weight, bias, padding=padding)[0]
-    size = _output_size(input, weight, padding)
+    size = _output_size(input.shape, weight.shape, padding)
     output = np.zeros((input.shape[0], weight.shape[0], *size), dtype=input.dtype)
     for n in range(input.shape[0]):
         for o in range(weight.shape[0]):
@@ -179,3 +179,170 @@ def _check_conv2d(input, weight, bias):
     if not np.issubdtype(dtype, np.inexact):
         dtype = np.int64
     return input.astype(dtype), weight.astype(dtype), bias.astype(dtype)
+
+
+# Chapter "The learning flow" (chapters/03_learning_flow.ipynb)
+
+def conv2d_input_grad(input_size, weight, grad_output, *, padding=0):
+    """Compute the learning flow at the input of a convolution layer.
+
+    Parameters
+    ----------
+    input_size : tuple of int
+        Shape of the layer's input, (N, C, H, W) or (C, H, W).
+    weight : array of shape (K, C, kh, kw)
+        The kernels.
+    grad_output : array of shape (N, K, H', W') or (K, H', W')
+        The learning flow at the layer's output.
+    padding : int
+        Width of the ring of zeros around each channel in the forward pass.
+
+    Returns
+    -------
+    array of shape `input_size`
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not belong together.
+    TypeError
+        If `padding` is not an int.
+
+    Notes
+    -----
+    Source: Chapter 3, formula F12, in gather form.
+    """
+    weight = _as_array("weight", weight, "(K, C, kh, kw)")
+    grad_output = _check_grad_output(input_size, weight.shape, grad_output, padding)
+    grad_input = np.zeros(input_size, dtype=_sum_dtype(weight, grad_output))
+    batch, flows = _as_batch(grad_input), _as_batch(grad_output)
+    for n in range(batch.shape[0]):
+        for i in range(batch.shape[1]):
+            for p in range(batch.shape[2]):
+                for q in range(batch.shape[3]):
+                    batch[n, i, p, q] = _gather(flows[n], weight[:, i], p, q, padding)
+    return grad_input
+
+
+def _gather(flow, kernels, p, q, padding):
+    """The learning flow at one input neuron: the sums of F12 over o, u and v."""
+    _, rows, columns = flow.shape
+    total = 0
+    for o in range(kernels.shape[0]):
+        for u in range(kernels.shape[1]):
+            for v in range(kernels.shape[2]):
+                row, column = p + padding - u, q + padding - v
+                if 0 <= row < rows and 0 <= column < columns:
+                    total = total + flow[o, row, column] * kernels[o, u, v]
+    return total
+
+
+def _check_grad_output(input_size, weight_size, grad_output, padding):
+    """The flow at the output as an array, if it has the shape of the output."""
+    if len(input_size) not in (3, 4):
+        expected = "(N, C, H, W) or (C, H, W)"
+        raise ValueError(f"input_size: expected {expected}, got {input_size}")
+    if input_size[-3] != weight_size[1]:
+        raise ValueError(
+            f"weight: expected {input_size[-3]} input channels on axis 1, "
+            f"as in input_size {tuple(input_size)}, got shape {tuple(weight_size)}"
+        )
+    places = _output_size(input_size, weight_size, padding)
+    expected = (*input_size[:-3], weight_size[0], *places)
+    grad_output = np.asarray(grad_output)
+    if grad_output.shape != expected:
+        raise ValueError(
+            f"grad_output: expected shape {expected}, the output's shape for input "
+            f"{tuple(input_size)}, weight {tuple(weight_size)}, got {grad_output.shape}"
+        )
+    return grad_output
+
+
+def _as_batch(array):
+    """The array with four axes: one image becomes a batch of one."""
+    return array if array.ndim == 4 else array[np.newaxis]
+
+
+def _sum_dtype(*arrays):
+    """The data type in which sums of products of these arrays are kept."""
+    dtype = np.result_type(*arrays)
+    return dtype if np.issubdtype(dtype, np.inexact) else np.dtype(np.int64)
+
+
+# Chapter "The weights" (chapters/04_weights.ipynb)
+
+def conv2d_weight_grad(input, weight_size, grad_output, *, padding=0):
+    """Compute how the loss changes with each weight of a convolution layer.
+
+    Parameters
+    ----------
+    input : array of shape (N, C, H, W) or (C, H, W)
+        The layer's input.
+    weight_size : tuple of int
+        Shape of the kernels, (K, C, kh, kw).
+    grad_output : array of shape (N, K, H', W') or (K, H', W')
+        The learning flow at the layer's output.
+    padding : int
+        Width of the ring of zeros around each channel in the forward pass.
+
+    Returns
+    -------
+    array of shape `weight_size`
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not belong together.
+    TypeError
+        If `padding` is not an int.
+
+    Notes
+    -----
+    Source: Chapter 4, formula F18; over a batch the images' answers add up.
+    """
+    input = _as_array("input", input, "(N, C, H, W)", "(C, H, W)")
+    if len(weight_size) != 4:
+        raise ValueError(f"weight_size: expected (K, C, kh, kw), got {weight_size}")
+    grad_output = _check_grad_output(input.shape, weight_size, grad_output, padding)
+    grad_weight = np.zeros(weight_size, dtype=_sum_dtype(input, grad_output))
+    for image, flows in zip(_as_batch(input), _as_batch(grad_output), strict=True):
+        for o in range(grad_weight.shape[0]):
+            for i in range(grad_weight.shape[1]):
+                channel = image[i].astype(grad_weight.dtype)
+                grad_weight[o, i] += correlate2d(channel, flows[o], padding)
+    return grad_weight
+
+
+# Chapter "The biases and the update" (chapters/05_biases.ipynb)
+
+def conv2d_bias_grad(grad_output):
+    """Compute how the loss changes with each bias of a convolution layer.
+
+    Parameters
+    ----------
+    grad_output : array of shape (N, K, H', W') or (K, H', W')
+        The learning flow at the layer's output.
+
+    Returns
+    -------
+    array of shape (K,)
+
+    Raises
+    ------
+    ValueError
+        If `grad_output` has neither three nor four axes.
+
+    Notes
+    -----
+    Source: Chapter 5, formula F20; over a batch the images' answers add up.
+    """
+    shapes = "(N, K, H, W)", "(K, H, W)"
+    grad_output = _as_batch(_as_array("grad_output", grad_output, *shapes))
+    batch, channels, rows, columns = grad_output.shape
+    grad_bias = np.zeros(channels, dtype=_sum_dtype(grad_output))
+    for n in range(batch):
+        for o in range(channels):
+            for p in range(rows):
+                for q in range(columns):
+                    grad_bias[o] += grad_output[n, o, p, q]
+    return grad_bias
