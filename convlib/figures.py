@@ -24,6 +24,7 @@ __all__ = [
     "explore_impacts",
     "matrix",
     "curves",
+    "arrows",
     "layer",
 ]
 
@@ -703,6 +704,95 @@ def curves(figure, *, alt):
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = svg.replace("<svg ", '<svg fill="currentColor" aria-hidden="true" style="max-width:100%;height:auto" ', 1)
     return Figure([svg], alt)
+
+
+def _link(start, end, strong):
+    """An arrow from one point to another, faint or strong."""
+    (x, y), (across, down) = start, (end[0] - start[0], end[1] - start[1])
+    length, angle = np.hypot(across, down), np.degrees(np.arctan2(down, across))
+    look = f'"{COLOURS["kernel"]}" stroke-width="2.4"' if strong else '"currentColor" stroke-opacity="0.3"'
+    return (
+        f'<path d="M0 0 h{length:.1f} m-7 -4 l7 4 l-7 4" fill="none" stroke={look} '
+        f'transform="translate({x:g} {y:g}) rotate({angle:.1f})"/>'
+    )
+
+
+def _line_of_cells(values, y, step, size, role, index_below):
+    """One row of numbers, a gap between the cells, with the places above or below."""
+    largest, dim = max(abs(value) for value in values), ' fill-opacity="0.65"'
+    middles = [40 + step * place for place in range(len(values))]
+    cells = [(x - size / 2, y, *_fill(value, largest, role)) for x, value in zip(middles, values, strict=True)]
+    content = _cells(cells, size)
+    for place, (x, value) in enumerate(zip(middles, values, strict=True)):
+        content += _text(x, y + size / 2, _number(value), 15)
+        content += _text(x, y + (size + 9 if index_below else -8), place, 9, dim)
+    return content
+
+
+def _links(links, picked, upwards, step, top, bottom):
+    """The arrows from the line `top` to the line `bottom`, or upwards: faint ones, strong ones, labels."""
+    content, labels = ["", ""], ""
+    for above, below, label in links:
+        ends = (40 + step * above, top), (40 + step * below, bottom)
+        start, end = ends[::-1] if upwards else ends
+        strong = picked == (above if upwards else below)
+        content[strong] += _link(start, end, strong)
+        if strong:
+            x, y = (0.77 * first + 0.23 * last for first, last in zip(start, end, strict=True))
+            labels += _text(x + 7, y, escape(label), 13, ' font-weight="600" text-anchor="start"')
+    return "".join(content) + labels
+
+
+def _check_links(links, picked, above, below, upwards):
+    """Make sure that each arrow leads from a cell to a cell, and that the picked cell exists."""
+    ends = [(picked, above if upwards else below)]
+    for link in links:
+        ends += [(link[0], above), (link[1], below)]
+    for place, row in ends:
+        if not 0 <= place < len(row):
+            raise ValueError(f"links, picked: expected a place in a row of {len(row)} cells, got {place}")
+
+
+def arrows(above, below, links, picked, *, upwards=False, titles=("", ""), roles=("input", "output"), alt):
+    """Draw two rows of numbers and the arrows between them; those of one cell are strong.
+
+    Parameters
+    ----------
+    above, below : sequence of numbers
+        The two rows.
+    links : sequence of (int, int, str)
+        A place above, a place below, and the label of the arrow between them.
+    picked : int
+        The cell at which the strong arrows end.
+    upwards : bool
+        Whether the arrows point up, and so end above.
+    titles, roles : (str, str)
+        The titles of the rows, and what they hold; it sets their colours.
+    alt : str
+        What the figure shows, in words.
+
+    Returns
+    -------
+    Figure
+
+    Raises
+    ------
+    ValueError
+        If a role is unknown or a place does not exist.
+
+    Notes
+    -----
+    Source: chapter "How the figures are drawn"; used in the chapter on why the kernel turns.
+    """
+    _check_links(links, picked, above, below, upwards)
+    step, size, top, bottom = 62, 40, 36, 196
+    content = _links(links, picked, upwards, step, top + size + 3, bottom - 3)
+    content += _line_of_cells(above, top, step, size, _role(roles[0]), False)
+    content += _line_of_cells(below, bottom, step, size, _role(roles[1]), True)
+    content += _rect(40 + step * picked - size / 2, top if upwards else bottom, size, size, line=2.5)
+    width = 80 + step * (max(len(above), len(below)) - 1)
+    content += _text(width / 2, 9, titles[0], 12) + _text(width / 2, bottom + size + 27, titles[1], 12)
+    return Figure([_svg(width, bottom + size + 38, content)], alt)
 
 
 def _small_grid(values, x, y, size, role, label, dashed):

@@ -15,6 +15,7 @@ HOUSE = datasets.house()
 RED, LEFT_ROOF = HOUSE.image[0], HOUSE.kernels[0]
 WEIGHT = np.stack([[kernel] * 3 for kernel in HOUSE.kernels[:2]])
 TEMPORARY, OUTPUT = np.ones((2, 3, 7, 7)), np.ones((2, 7, 7))
+LINKS = [(0, 0, "a"), (1, 0, "b"), (1, 1, "c"), (2, 1, "d")]
 
 
 
@@ -36,6 +37,7 @@ DRAWINGS = {
     ),
     "matrix": lambda **alt: figures.matrix(np.eye(9), lines=3, **alt),
     "curves": lambda **alt: figures.curves(a_plot(), **alt),
+    "arrows": lambda **alt: figures.arrows([1, -2, 3], [4, 5], LINKS, 1, **alt),
     "layer": lambda **alt: figures.layer(HOUSE.image, WEIGHT, TEMPORARY, OUTPUT, **alt),
 }
 EVERY_DRAWING = pytest.mark.parametrize("draw", DRAWINGS.values(), ids=DRAWINGS)
@@ -113,9 +115,18 @@ def test_the_matrix_has_one_square_for_each_entry_that_is_not_zero():
     assert html.count(figures.NEGATIVE) == 5
 
 
+@pytest.mark.parametrize(("upwards", "labels"), [(False, ["c", "d"]), (True, ["b", "c"])])
+def test_the_strong_arrows_are_those_that_end_at_the_picked_cell(upwards, labels):
+    figure = figures.arrows([1, -2, 3], [4, 5], LINKS, 1, upwards=upwards, alt="x")
+    assert [text for text in texts(figure) if text.isalpha()] == labels
+    assert figure._repr_html_().count("<path") == len(LINKS)
+
+
 @pytest.mark.parametrize(
     ("call", "words"),
     [
+        (lambda: figures.arrows([1, 2], [3], [(0, 1, "a")], 0, alt="x"), "links, picked: .* row of 1 cells, got 1"),
+        (lambda: figures.arrows([1, 2], [3], [(0, 0, "a")], 1, alt="x"), "links, picked: .* row of 1 cells, got 1"),
         (lambda: figures.grids(np.zeros((2, 2, 2, 2)), alt="x"), "arrays: expected grids of shape"),
         (lambda: figures.grids(HOUSE.image, ["one", "two"], alt="x"), "titles: expected 3"),
         (lambda: figures.grids(RED, role="outptu", alt="x"), "role: expected one of input, kernel"),
