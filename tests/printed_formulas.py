@@ -200,3 +200,11 @@ def _indexed(symbol, lookup, variables):
     """Name and evaluated indices of a symbol."""
     _, name, upper, lower = symbol
     return name, *(tuple(evaluate(index, lookup, **variables) for index in part) for part in (upper, lower))
+
+
+def entry(array, place):
+    """A cell of a grid, zero outside; the grid itself when no place is given."""
+    if not place:
+        return array
+    inside = all(0 <= index < size for index, size in zip(place, array.shape, strict=True))
+    return array[place] if inside else 0

@@ -11,7 +11,7 @@ from functools import cache
 import numpy as np
 import printed_formulas
 import pytest
-from printed_formulas import evaluate, parse, summed_places
+from printed_formulas import entry, evaluate, parse, summed_places
 
 from convlib import datasets, reference
 
@@ -40,14 +40,6 @@ def house_layer():
 
 
 LAYERS = pytest.mark.parametrize("layer", [random_layer, house_layer], ids=["random", "house"])
-
-
-def entry(array, lower):
-    """A cell of a grid, zero outside; the grid itself when no place is given."""
-    if not lower:
-        return array
-    inside = all(0 <= index < size for index, size in zip(lower, array.shape, strict=True))
-    return int(array[lower]) if inside else 0
 
 
 def lookup_in(image, weight, bias):
