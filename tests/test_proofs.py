@@ -137,11 +137,11 @@ def test_f20_both_biases(equations, layer):
 
 
 @pytest.mark.parametrize(("formula", "name", "place"), [("F09", "X", (0, 3, 3)), ("F15", "Ker", (0, 0, 0, 0))])
-def test_the_chain_rule(equations, layer, formula, name, place):
+def test_f09_and_f15_the_chain_rule(equations, layer, formula, name, place):
     assert told(layer, equations, formula) == layer.loss.diff(layer.variables[name][place])
 
 
-def test_local_derivatives_by_inputs_are_weights_and_hold_no_input(equations, layer):
+def test_f10_local_derivatives_by_inputs_are_weights_and_hold_no_input(equations, layer):
     """F10 at all places. The article notes values of the inputs beside these derivatives; nothing depends on them."""
     weights = {*layer.variables["Ker"].ravel(), RING.zero}
     for output in layer.output.ravel():
@@ -149,7 +149,7 @@ def test_local_derivatives_by_inputs_are_weights_and_hold_no_input(equations, la
     assert layer.output[0, 2, 2].diff(layer.variables["X"][0, 3, 3]) == told(layer, equations, "F10")
 
 
-def test_local_derivatives_by_weights_are_the_one_input_they_met(equations, layer):
+def test_f16_local_derivatives_by_weights_are_the_one_input_they_met(equations, layer):
     """F16 at all places. The article notes the input at (6,6) beside the derivative; it is the one at (5,5)."""
     inputs = {*layer.variables["X"].ravel(), RING.zero}
     for output in layer.output.ravel():
@@ -158,7 +158,7 @@ def test_local_derivatives_by_weights_are_the_one_input_they_met(equations, laye
     assert derivative == told(layer, equations, "F16") == layer.variables["X"][0, 5, 5]
 
 
-def test_local_derivatives_by_biases_are_one(equations, layer):
+def test_f19_local_derivatives_by_biases_are_one(equations, layer):
     """F19 at all places."""
     for o, channel in enumerate(layer.output):
         for output in channel.ravel():
