@@ -100,7 +100,7 @@ def test_a_formula_is_followed_by_an_assertion(number):
 
 @EVERY_FORMULA
 def test_a_formula_has_a_function_that_names_it_or_its_chapter(number):
-    names = re.findall(r"\{func\}`convlib\.reference\.(\w+)`", ENTRY[number])
+    names = re.findall(r"\{func\}`~convlib\.reference\.(\w+)`", ENTRY[number])
     assert names and set(names) <= set(reference.__all__)
     chapter = int(chapter_linked_in(ENTRY[number])[:2])
     said = [getattr(reference, name).__doc__ for name in names]
