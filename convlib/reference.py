@@ -215,6 +215,7 @@ def conv2d_input_grad(input_size, weight, grad_output, *, padding=0):
     weight = _as_array("weight", weight, "(K, C, kh, kw)")
     grad_output = _check_grad_output(input_size, weight.shape, grad_output, padding)
     grad_input = np.zeros(input_size, dtype=_sum_dtype(weight, grad_output))
+    weight = weight.astype(grad_input.dtype)
     batch, flows = _as_batch(grad_input), _as_batch(grad_output)
     for n in range(batch.shape[0]):
         for i in range(batch.shape[1]):

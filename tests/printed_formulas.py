@@ -10,14 +10,15 @@ import re
 from pathlib import Path
 
 CHAPTERS = Path(__file__).parents[1] / "chapters"
+LABELLED = re.compile(r"\$\$((?:(?!\$\$).)+)\$\$ \((eq-[\w-]+)\)", re.DOTALL)
 LAYOUT = re.compile(
     r"\\begin\{(aligned|matrix)\}|\\end\{(aligned|matrix)\}|\\\\(\[\w+\])?|\\boxed|\\qquad|\\quad|\\[,;!]|&|\{\}"
-    r"|\\text\{[^}]*\}|\\[lr]?[bB]igl?[lr]?(?=[()])|\\left|\\right"
+    r"|\\text\{[^}]*\}|\\[lr]?[bB]igl?[lr]?(?=[()])|\\(left|right)(?![a-z])"
 )
 TOKEN = re.compile(
-    r"(?P<frac>\\frac)|(?P<sum>\\sum)|(?P<times>\\cdot|\\star)|(?P<partial>\\partial)|(?P<number>\d+)"
-    r"|(?P<name>(?:\\delta\s+(?:ker|b)|\\delta|\\eta|ch|ker|tmp|Ker|Loss|[a-zA-Z])(?![a-zA-Z]))|(?P<mark>[-+=(){}^_,])"
-    r"|(?P<space>\s+)"
+    r"(?P<frac>\\frac)|(?P<becomes>\\leftarrow)|(?P<sum>\\sum)|(?P<times>\\cdot|\\star)|(?P<partial>\\partial)"
+    r"|(?P<number>\d+)|(?P<name>(?:\\delta\s+(?:ker|b)|\\delta|\\eta|ch|ker|tmp|Ker|Loss|[a-zA-Z])(?![a-zA-Z]))"
+    r"|(?P<mark>[-+=(){}^_,])|(?P<space>\s+)"
 )
 
 
@@ -27,15 +28,36 @@ def printed_equations():
     for path in sorted(CHAPTERS.glob("*.ipynb")):
         for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
             if cell["cell_type"] == "markdown":
-                for latex, label in re.findall(r"\$\$(.+?)\$\$ \((eq-[\w-]+)\)", "".join(cell["source"]), re.DOTALL):
+                for latex, label in LABELLED.findall("".join(cell["source"])):
                     assert label not in found, f"{label} is printed twice"
                     found[label] = latex
     return found
 
 
 def parse(latex):
-    """The equations of one displayed formula, each a list of the expressions between its signs of equality."""
+    """The equations of one displayed formula, each a list of the expressions between its signs of equality.
+
+    An update `a \\leftarrow b` is no equation: it is returned as ("\\leftarrow", a, b).
+    """
     return _Parser(latex).equations()
+
+
+def names_in(latex):
+    """What a reader must look up in the notation: the symbols of a formula, and its signs beyond + - = and the dot."""
+    wanted = ("name", "sum", "partial", "becomes", "\\star")
+    return {text for kind, text in _Parser(latex).tokens if kind in wanted or text in wanted}
+
+
+def summed_places(tree, **variables):
+    """The values that the indices of a sum, or of several sums inside each other, run through together."""
+    if tree[0] != "sum":
+        return [()]
+    _, name, first, last, body = tree
+    return [
+        (value, *inner)
+        for value in range(evaluate(first, None, **variables), evaluate(last, None, **variables) + 1)
+        for inner in summed_places(body, **variables | {name: value})
+    ]
 
 
 class _Parser:
@@ -69,6 +91,8 @@ class _Parser:
             while self.next_is("="):
                 self.take()
                 sides.append(self.expression())
+            if len(sides) == 1:
+                sides = (self.take("becomes"), *sides, self.expression())
             listed.append(sides)
             while self.next_is("}", ","):
                 self.take()
@@ -176,3 +200,11 @@ def _indexed(symbol, lookup, variables):
     """Name and evaluated indices of a symbol."""
     _, name, upper, lower = symbol
     return name, *(tuple(evaluate(index, lookup, **variables) for index in part) for part in (upper, lower))
+
+
+def entry(array, place):
+    """A cell of a grid, zero outside; the grid itself when no place is given."""
+    if not place:
+        return array
+    inside = all(0 <= index < size for index, size in zip(place, array.shape, strict=True))
+    return array[place] if inside else 0
