@@ -2,16 +2,17 @@
 """The convolution layer of the course "The Convolution Layer", born in its chapters.
 
 `conv2d` is the layer; `reference` holds the formulas as plain loops; `datasets` the
-small data of the course; `figures` its drawings. The page "The library, name by name"
-lists all names.
+small data of the course, `gradcheck` the checks of gradients, `figures` the drawings. The
+page "The library, name by name" lists all names.
 """
 
-from convlib import datasets, figures, reference
+from convlib import datasets, figures, gradcheck, reference
 from convlib.reference import conv2d, conv2d_bias_grad, conv2d_input_grad, conv2d_weight_grad
 
 __all__ = [
     "datasets",
     "figures",
+    "gradcheck",
     "reference",
     "conv2d",
     "conv2d_bias_grad",

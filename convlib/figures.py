@@ -116,7 +116,7 @@ def _text(x, y, content, size, extra=""):
 
 def _number(value):
     """A number as a reader would write it: 3 digits, a true minus sign."""
-    value = float(value)
+    value = float(value) + 0.0  # no minus sign for a zero
     text = f"{value:.0f}" if abs(value - round(value)) < 1e-9 else f"{value:.3g}"
     return text.replace("-", "\N{MINUS SIGN}")
 
@@ -164,7 +164,7 @@ def _grid(values, x, y, size, role, largest=None, digits=True, index=True, marke
     return "".join(parts)
 
 
-def grids(arrays, titles=None, *, alt, role="input", marked=(), size=28, digits=True, same_scale=True):
+def grids(arrays, titles=None, *, alt, role="input", marked=(), frames=None, size=28, digits=True, same_scale=True):
     """Draw one or more grids of numbers side by side.
 
     Parameters
@@ -179,6 +179,8 @@ def grids(arrays, titles=None, *, alt, role="input", marked=(), size=28, digits=
         What the numbers are; it sets the colour.
     marked : sequence of (row, column)
         Cells that get a thick frame, in every grid.
+    frames : sequence of (row, column, rows, columns), optional
+        One thick frame a grid: the cell it begins at and its size in cells.
     size : float
         Side of a cell, in pixels.
     digits, same_scale : bool
@@ -200,14 +202,24 @@ def grids(arrays, titles=None, *, alt, role="input", marked=(), size=28, digits=
     arrays = _as_grids(arrays)
     titles = _one_each("titles", titles if titles is not None else "", len(arrays))
     roles = _one_each("role", role, len(arrays))
+    frames = _one_each("frames", frames, len(arrays)) if frames else [None] * len(arrays)
     largest = max(float(np.abs(array).max()) for array in arrays) if same_scale else None
-    panels = []
-    for array, title, name in zip(arrays, titles, roles, strict=True):
-        rows, columns = array.shape
-        content = _text(18 + columns * size / 2, 9, title, 12) if title else ""
-        content += _grid(array, 18, 34, size, _role(name), largest, digits, marked=marked)
-        panels.append(_svg(20 + columns * size, 36 + rows * size, content))
+    panels = [
+        _panel(array, title, size, _grid(array, 18, 34, size, _role(name), largest, digits, marked=marked), frame)
+        for array, title, name, frame in zip(arrays, titles, roles, frames, strict=True)
+    ]
     return Figure(panels, alt)
+
+
+def _panel(array, title, size, content, frame=None):
+    """One grid with its title, and a thick frame around some of its cells."""
+    rows, columns = array.shape
+    if title:
+        content = _text(18 + columns * size / 2, 9, title, 12) + content
+    if frame:
+        row, column, height, width = frame
+        content += _rect(18 + column * size, 34 + row * size, width * size, height * size, line=3)
+    return _svg(20 + columns * size, 36 + rows * size, content)
 
 
 def _as_grids(arrays):
@@ -292,10 +304,10 @@ def _padded_grid(channel, size, role):
     return "".join(parts)
 
 
-def _window(kernel, size):
+def _window(kernel, size, role="kernel"):
     """The kernel as a frame with its weights, to be moved over the grid."""
     rows, columns = kernel.shape
-    parts = [_rect(0, 0, columns * size, rows * size, COLOURS["kernel"], 0.12, COLOURS["kernel"], 3)]
+    parts = [_rect(0, 0, columns * size, rows * size, COLOURS[role], 0.12, COLOURS[role], 3)]
     bold = ' font-weight="600"'
     for u in range(rows):
         for v in range(columns):
@@ -311,15 +323,15 @@ def _covered(channel, kernel, row, column):
     return padded[row : row + kernel.shape[0], column : column + kernel.shape[1]]
 
 
-def _products(channel, kernel, row, column, size):
+def _products(channel, kernel, row, column, role, size):
     """The panel with the products and their sum."""
     products = _covered(channel, kernel, row, column) * kernel
     rows, columns = kernel.shape
     content = _text(4 + columns * size / 2, 9, "the products", 12)
-    content += _grid(products, 4, 20, size, "output", index=False)
+    content += _grid(products, 4, 20, size, role, index=False)
     content += _text(4 + columns * size / 2, 36 + rows * size, "their sum", 12)
-    middle, top, green = 4 + columns * size / 2, 46 + rows * size, COLOURS["output"]
-    content += _rect(middle - 32, top, 64, 30, green, 0.3, green, 2)
+    middle, top, colour = 4 + columns * size / 2, 46 + rows * size, COLOURS[role]
+    content += _rect(middle - 32, top, 64, 30, colour, 0.3, colour, 2)
     content += _text(middle, top + 15, _number(products.sum()), 16, ' class="sum"')
     return _svg(8 + columns * size, 80 + rows * size, content)
 
@@ -343,7 +355,8 @@ def _kernel_panels(channel, kernel, row, column, role, size=36):
     window = f'<g class="window" transform="translate({16 + column * size} {16 + row * size})">'
     content = _padded_grid(channel, size, _role(role)) + window + _window(kernel, size) + "</g>"
     grid = _svg(20 + (columns + 2) * size, 20 + (rows + 2) * size, content)
-    return [grid, _products(channel, kernel, row, column, 46)]
+    result = "flow" if role == "flow" else "output"  # flow times weights is flow again
+    return [grid, _products(channel, kernel, row, column, result, 46)]
 
 
 def kernel_over(channel, kernel, row, column, *, role="input", alt):
@@ -379,17 +392,21 @@ def kernel_over(channel, kernel, row, column, *, role="input", alt):
     return Figure(_kernel_panels(channel, kernel, row, column, role), alt)
 
 
-def kernel_at(channel, kernel, places, *, alt):
-    """Draw a 3 x 3 kernel laid over a channel at several places at once.
+def kernel_at(channel, kernel, places, *, role="kernel", size=36, alt):
+    """Draw a kernel laid over a channel at one or more places.
 
     Parameters
     ----------
     channel : array of shape (H, W)
         The grid the kernel looks at.
-    kernel : array of shape (3, 3)
+    kernel : array of shape (kh, kw), both odd
         The weights.
     places : sequence of (row, column)
-        Where the kernel's centre sits.
+        Where the kernel's centre sits; it may hang over the border by one cell.
+    role : {"input", "kernel", "output", "flow"}
+        What the kernel's numbers are; it sets their colour.
+    size : float
+        Side of a cell, in pixels.
     alt : str
         What the figure shows, in words.
 
@@ -400,19 +417,22 @@ def kernel_at(channel, kernel, places, *, alt):
     Raises
     ------
     ValueError
-        If an array has the wrong shape or a place is outside the grid.
+        If an array has the wrong shape, or the kernel hangs over by more than one cell.
 
     Notes
     -----
-    Source: chapter "How the figures are drawn"; used in the chapter on the weights, F14.
+    Source: chapter "How the figures are drawn"; used in Chapter 4, F14 and F18.
     """
-    size, content = 36, ""
+    channel, kernel = _as_grids([channel, kernel])
+    content = _padded_grid(channel, size, "input")
     for row, column in places:
-        channel, kernel = _check_place(channel, kernel, row, column)
-        move = f"translate({16 + column * size} {16 + row * size})"
-        content += f'<g transform="{move}">{_window(kernel, size)}</g>'
-    rows, columns = np.shape(channel)
-    content = _padded_grid(np.asarray(channel), size, "input") + content
+        top, left = row - kernel.shape[0] // 2 + 1, column - kernel.shape[1] // 2 + 1
+        room = [length + 2 - width for length, width in zip(channel.shape, kernel.shape, strict=True)]
+        if not (0 <= top <= room[0] and 0 <= left <= room[1]):
+            raise ValueError(f"places: a kernel of {kernel.shape} hangs over by more than one cell at {row, column}")
+        move = f"translate({16 + left * size:g} {16 + top * size:g})"
+        content += f'<g transform="{move}">{_window(kernel, size, _role(role))}</g>'
+    rows, columns = channel.shape
     return Figure([_svg(20 + (columns + 2) * size, 20 + (rows + 2) * size, content)], alt)
 
 
@@ -499,14 +519,14 @@ _MOVE_KERNEL = """
     var largest = Math.max.apply(null, products.map(Math.abs)) || 1;
     products.forEach(function (product, place) {
       texts[place + 1].textContent = written(product);
-      cells[place].setAttribute("fill", product < 0 ? "NEGATIVE" : "OUTPUT");
+      cells[place].setAttribute("fill", product < 0 ? "NEGATIVE" : start.colour);
       cells[place].setAttribute("fill-opacity", (0.5 * Math.abs(product) / largest).toFixed(2));
     });
     panels[1].querySelector(".sum").textContent = written(sum);
     frame.setAttribute("transform", "translate(" + (16 + column * size) + " " + (16 + row * size) + ")");
     said.textContent = "centre at (" + row + ", " + column + "): sum " + written(sum);
   }
-""".replace("NEGATIVE", NEGATIVE).replace("OUTPUT", COLOURS["output"])
+""".replace("NEGATIVE", NEGATIVE)
 
 
 def explore_kernel(channel, kernel, row, column, *, role="input", alt):
@@ -539,7 +559,8 @@ def explore_kernel(channel, kernel, row, column, *, role="input", alt):
     Source: chapter "How the figures are drawn"; the sum is that of Chapter 1, formula F01.
     """
     channel, kernel = _check_place(channel, kernel, row, column)
-    data = {"channel": channel.tolist(), "kernel": kernel.tolist(), "row": row, "column": column}
+    colour = COLOURS["flow" if role == "flow" else "output"]
+    data = {"channel": channel.tolist(), "kernel": kernel.tolist(), "row": row, "column": column, "colour": colour}
     panels = _kernel_panels(channel, kernel, row, column, role)
     return Explorer("kernel", panels, alt, _MOVE_KERNEL, data)
 

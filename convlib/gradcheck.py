@@ -16,6 +16,7 @@ __all__ = [
     "check_gradient",
     "HONEST_LAYERS",
     "check_conv2d_gradients",
+    "adjoint_gap",
 ]
 
 
@@ -258,3 +259,82 @@ def check_conv2d_gradients(input_grad, weight_grad, bias_grad,
     if not errors:
         raise ValueError("nothing was checked: there are no layers")
     return max(errors)
+
+
+# Chapter "Why the kernel turns" (chapters/07_turn.ipynb)
+
+def adjoint_gap(forward, backward, x, d):
+    """Measure how far `backward` is from being the transpose of `forward`.
+
+    Parameters
+    ----------
+    forward : callable
+        A linear function of one array, for instance a layer without its bias.
+    backward : callable
+        What shall be its transpose.
+    x : array
+        An argument for `forward`. Take random numbers: symmetric ones hide mistakes.
+    d : array
+        An argument for `backward`, of the shape of `forward(x)`. Random, too.
+
+    Returns
+    -------
+    float
+        The difference between <forward(x), d> and <x, backward(d)>, divided by the sum
+        of the sizes of all their products: 0 if they agree, and never more than 1.
+
+    Raises
+    ------
+    ValueError
+        If a result has the wrong shape, a number is not finite, a function makes
+        something of zeros (a bias was left in), or nothing was checked because all
+        products are zero.
+    TypeError
+        If an array holds anything but real numbers.
+
+    Notes
+    -----
+    Integers are compared exactly, however large. In float64 expect less than 1e-12, in
+    float32 less than 1e-5; one wrong number in a large float32 array can hide below
+    that, so prefer integers or float64. Source: Chapter 7, the adjoint identity.
+    """
+    x, d = _real_numbers("x", x), _real_numbers("d", d)
+    there = _linear_result("forward", forward, x, d.shape)
+    back = _linear_result("backward", backward, d, x.shape)
+    by_end, by_start = _products(there, d), _products(x, back)
+    sizes = abs(by_end).sum() + abs(by_start).sum()
+    if sizes == 0:
+        raise ValueError("nothing was checked: all products are zero")
+    return float(abs(by_end.sum() - by_start.sum()) / sizes)
+
+
+def _real_numbers(name, value):
+    """A copy of an array, if it holds nothing but finite real numbers."""
+    array = np.array(value)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{name}: expected real numbers, got data type {array.dtype}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name}: expected finite numbers, got nan or infinity")
+    return array
+
+
+def _linear_result(name, function, argument, shape):
+    """What a function makes of an argument, if it is linear and the shape is right."""
+    result = _real_numbers(f"the result of {name}", function(argument.copy()))
+    if result.shape != shape:
+        raise ValueError(
+            f"{name}: expected a result of shape {shape}, got {result.shape}"
+        )
+    if np.any(function(np.zeros_like(argument))):
+        raise ValueError(
+            f"{name}: expected a linear function, got one that makes something of "
+            "zeros: leave the bias out"
+        )
+    return result
+
+
+def _products(one, other):
+    """Two arrays multiplied entry by entry: integers exactly, all else in float64."""
+    exact = one.dtype.kind in "biu" and other.dtype.kind in "biu"
+    dtype = object if exact else np.float64  # Python's integers do not overflow
+    return one.astype(dtype) * other.astype(dtype)

@@ -5,6 +5,8 @@ Slow, and easy to compare with the text: every faster version is tested against 
 functions.
 """
 
+import operator
+
 import numpy as np
 
 __all__ = ["neuron", "correlate2d", "conv2d", "conv2d_input_grad", "conv2d_weight_grad", "conv2d_bias_grad"]
@@ -206,13 +208,14 @@ def conv2d_input_grad(input_size, weight, grad_output, *, padding=0):
     ValueError
         If the shapes do not belong together.
     TypeError
-        If `padding` is not an int.
+        If a size or `padding` is not made of whole numbers.
 
     Notes
     -----
     Source: Chapter 3, formula F12, in gather form.
     """
     weight = _as_array("weight", weight, "(K, C, kh, kw)")
+    input_size = _as_size("input_size", input_size, "(N, C, H, W)", "(C, H, W)")
     grad_output = _check_grad_output(input_size, weight.shape, grad_output, padding)
     grad_input = np.zeros(input_size, dtype=_sum_dtype(weight, grad_output))
     weight = weight.astype(grad_input.dtype)
@@ -240,13 +243,10 @@ def _gather(flow, kernels, p, q, padding):
 
 def _check_grad_output(input_size, weight_size, grad_output, padding):
     """The flow at the output as an array, if it has the shape of the output."""
-    if len(input_size) not in (3, 4):
-        expected = "(N, C, H, W) or (C, H, W)"
-        raise ValueError(f"input_size: expected {expected}, got {input_size}")
     if input_size[-3] != weight_size[1]:
         raise ValueError(
             f"weight: expected {input_size[-3]} input channels on axis 1, "
-            f"as in input_size {tuple(input_size)}, got shape {tuple(weight_size)}"
+            f"as in input_size {input_size}, got shape {weight_size}"
         )
     places = _output_size(input_size, weight_size, padding)
     expected = (*input_size[:-3], weight_size[0], *places)
@@ -254,9 +254,21 @@ def _check_grad_output(input_size, weight_size, grad_output, padding):
     if grad_output.shape != expected:
         raise ValueError(
             f"grad_output: expected shape {expected}, the output's shape for input "
-            f"{tuple(input_size)}, weight {tuple(weight_size)}, got {grad_output.shape}"
+            f"{input_size}, weight {weight_size}, got {grad_output.shape}"
         )
     return grad_output
+
+
+def _as_size(name, value, *shapes):
+    """The shape as a tuple of int, if it has as many numbers as one of the `shapes`."""
+    expected = f"{name}: expected whole numbers {' or '.join(shapes)}, got {value!r:.80}"
+    try:
+        size = tuple(operator.index(number) for number in value)
+    except TypeError:
+        raise TypeError(expected) from None
+    if len(size) not in [shape.count(",") + 1 for shape in shapes]:
+        raise ValueError(expected)
+    return size
 
 
 def _as_batch(array):
@@ -295,15 +307,14 @@ def conv2d_weight_grad(input, weight_size, grad_output, *, padding=0):
     ValueError
         If the shapes do not belong together.
     TypeError
-        If `padding` is not an int.
+        If a size or `padding` is not made of whole numbers.
 
     Notes
     -----
     Source: Chapter 4, formula F18; over a batch the images' answers add up.
     """
     input = _as_array("input", input, "(N, C, H, W)", "(C, H, W)")
-    if len(weight_size) != 4:
-        raise ValueError(f"weight_size: expected (K, C, kh, kw), got {weight_size}")
+    weight_size = _as_size("weight_size", weight_size, "(K, C, kh, kw)")
     grad_output = _check_grad_output(input.shape, weight_size, grad_output, padding)
     grad_weight = np.zeros(weight_size, dtype=_sum_dtype(input, grad_output))
     for image, flows in zip(_as_batch(input), _as_batch(grad_output), strict=True):

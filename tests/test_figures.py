@@ -80,9 +80,19 @@ def test_every_number_is_in_the_grid():
     assert sorted(written) == sorted(RED.ravel().tolist() + places)
 
 
+def test_what_is_computed_from_a_flow_is_a_flow():
+    html = figures.kernel_over(RED, LEFT_ROOF, 3, 3, role="flow", alt="x")._repr_html_()
+    assert figures.COLOURS["flow"] in html and figures.COLOURS["output"] not in html
+
+
+def test_frames_lie_around_the_cells_they_name():
+    [panel, plain] = figures.grids([RED, RED], size=10, frames=[(1, 2, 3, 4), None], alt="x").panels
+    assert '<rect x="38" y="44" width="40" height="30"' in panel and 'stroke-width="3"' not in plain
+
+
 def test_numbers_are_written_as_a_reader_would():
-    written = texts(figures.grids([[-1.0, 0.1 + 0.2]], alt="x"))
-    assert "\N{MINUS SIGN}1" in written and "0.3" in written
+    written = texts(figures.grids([[-1.0, 0.1 + 0.2, -0.0]], alt="x"))
+    assert "\N{MINUS SIGN}1" in written and "0.3" in written and "\N{MINUS SIGN}0" not in written
 
 
 def test_the_products_and_their_sum_are_in_the_picture():
@@ -93,7 +103,9 @@ def test_the_products_and_their_sum_are_in_the_picture():
 def test_the_explorer_carries_its_numbers_and_has_names_for_its_buttons():
     html = DRAWINGS["explore_kernel"](alt="x")._repr_html_()
     start = json.loads(unescape(re.search(r'data-start="([^"]*)"', html).group(1)))
+    colour = start.pop("colour")
     assert start == {"channel": RED.tolist(), "kernel": LEFT_ROOF.tolist(), "row": 3, "column": 3}
+    assert colour == figures.COLOURS["output"]
     assert html.count("<button") == html.count('aria-label="move ') == 4
     assert len(html) < 20_000
 
@@ -134,7 +146,7 @@ def test_the_strong_arrows_are_those_that_end_at_the_picked_cell(upwards, labels
         (lambda: figures.kernel_over(RED, LEFT_ROOF, 7, 0, alt="x"), "row, column: expected a cell"),
         (lambda: figures.kernel_over(RED, np.ones((5, 5)), 3, 3, alt="x"), r"kernel: .*\(5, 5\)"),
         (lambda: figures.kernel_over(HOUSE.image, LEFT_ROOF, 3, 3, alt="x"), r"channel: .*\(3, 7, 7\)"),
-        (lambda: figures.kernel_at(RED, LEFT_ROOF, [(3, 3), (0, 7)], alt="x"), r"row, column: .*\(0, 7\)"),
+        (lambda: figures.kernel_at(RED, LEFT_ROOF, [(3, 3), (0, 7)], alt="x"), r"places: .*at \(0, 7\)"),
         (lambda: figures.explore_impacts([[[]]], (2, 2), 1, 0, titles="ab", alt="x"), r"row, column: .*\(1, 0\)"),
         (lambda: figures.matrix(RED, role="house", alt="x"), "role: expected one of"),
         (lambda: figures.layer(HOUSE.image, WEIGHT[:1], TEMPORARY, OUTPUT, alt="x"), "weight: expected shape"),
