@@ -566,7 +566,7 @@ def explore_kernel(channel, kernel, row, column, *, role="input", alt):
 
 
 _SHOW_IMPACTS = """
-  var rows = start.rows, columns = start.columns, size = 32, left = 18, top = 34;
+  var rows = start.rows, columns = start.columns, size = 28, left = 18, top = 34;
   var picked = board.querySelector(".picked"), boards = Array.prototype.slice.call(panels, 1);
   function show() {
     var touched = start.impacts[row * columns + column];
@@ -587,7 +587,7 @@ _SHOW_IMPACTS = """
 
 def _noted_grid(shape, touched, role, title, picked=None):
     """A panel of empty cells, but for the `touched` ones (row, column, note) and the `picked` one."""
-    (rows, columns), size = shape, 32
+    (rows, columns), size = shape, 28
     notes = {(p, q): note for p, q, note in touched}
     dim = ' fill-opacity="0.65"'
     content = _text(18 + columns * size / 2, 9, title, 12)
