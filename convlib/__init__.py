@@ -2,17 +2,18 @@
 """The convolution layer of the course "The Convolution Layer", born in its chapters.
 
 `conv2d` is the layer; `reference` holds the formulas as plain loops; `datasets` the
-small data of the course; `figures` its drawings. The page "The library, name by name"
-lists all names.
+small data of the course; `shapes` checks sizes and settings; `figures` draws. The page
+"The library, name by name" lists all names.
 """
 
-from convlib import datasets, figures, reference
+from convlib import datasets, figures, reference, shapes
 from convlib.reference import conv2d, conv2d_bias_grad, conv2d_input_grad, conv2d_weight_grad
 
 __all__ = [
     "datasets",
     "figures",
     "reference",
+    "shapes",
     "conv2d",
     "conv2d_bias_grad",
     "conv2d_input_grad",
