@@ -1,6 +1,7 @@
-"""Make the tools importable: they are scripts, not part of the installed package."""
+"""Make tools and benchmarks importable: they are not part of the installed package."""
 
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT / "tools"), str(ROOT)]
