@@ -1,13 +1,15 @@
 # Exported from chapters/ by tools/export.py: edit the chapter, not this file.
 """The convolution layer of the course "The Convolution Layer", born in its chapters.
 
-`conv2d` is the layer; `reference` holds the formulas as plain loops, `shapes` checks
-sizes and settings, `gradcheck` checks gradients, `datasets` holds the small data of the
-course, `figures` draws. The page "The library, name by name" lists all names.
+`conv2d` and its three gradients are the layer; `reference` holds the formulas as plain
+loops, `shapes` checks sizes and settings, `gradcheck` checks gradients, `datasets` holds
+the small data of the course, `figures` draws. The page "The library, name by name" lists
+all names.
 """
 
 from convlib import datasets, figures, gradcheck, reference, shapes
-from convlib.reference import conv2d, conv2d_bias_grad, conv2d_input_grad, conv2d_weight_grad
+from convlib.functional import conv2d, conv2d_bias_grad, conv2d_input_grad, conv2d_weight_grad
+from convlib.parallel import get_num_threads, set_num_threads
 
 __all__ = [
     "datasets",
@@ -19,6 +21,8 @@ __all__ = [
     "conv2d_bias_grad",
     "conv2d_input_grad",
     "conv2d_weight_grad",
+    "get_num_threads",
+    "set_num_threads",
 ]
 
 

@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from test_reference import windows_conv2d
 
-from convlib import conv2d, conv2d_bias_grad, conv2d_input_grad, conv2d_weight_grad
+from convlib.reference import conv2d, conv2d_bias_grad, conv2d_input_grad, conv2d_weight_grad
 
 GRADIENTS = (conv2d_input_grad, conv2d_weight_grad, conv2d_bias_grad)
 

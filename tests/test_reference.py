@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from convlib import conv2d, datasets, reference
+from convlib import datasets, reference
+from convlib.reference import conv2d
 
 
 def windows_conv2d(input, weight, bias, padding):

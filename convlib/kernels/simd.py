@@ -1,0 +1,219 @@
+# Exported from chapters/ by tools/export.py: edit the chapter, not this file.
+"""Vectors of numbers inside Numba functions: load, store, broadcast, multiply and add.
+
+A vector holds as many numbers as one register of this processor: 16, 8 or 4 in float32,
+half as many in float64. Chapter 10 builds this module.
+"""
+
+import llvmlite.binding
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic, models, register_model
+
+__all__ = [
+    "REGISTER_BYTES",
+    "lanes_of",
+    "compiled",
+    "VectorType",
+    "VectorModel",
+    "lanes",
+    "load",
+    "store",
+    "broadcast",
+    "fma",
+    "total",
+]
+
+
+# Chapter "Planes and vectors" (chapters/10_planes.ipynb)
+
+def _register_bytes():
+    """The size of a vector register of this processor."""
+    features = llvmlite.binding.get_host_cpu_features()
+    if features.get("avx512f"):
+        return 64
+    return 32 if features.get("avx") else 16
+
+
+REGISTER_BYTES = _register_bytes()
+
+
+def lanes_of(dtype):
+    """Return how many numbers of a data type one vector holds (Chapter 10)."""
+    return REGISTER_BYTES // np.dtype(dtype).itemsize
+
+
+def compiled(function):
+    """Compile a function with Numba, released from Python's lock and kept on disk.
+
+    Where nothing can be kept (a read-only installation and no home), each process
+    compiles it anew.
+
+    Notes
+    -----
+    Source: Chapter 10.
+    """
+    try:
+        return numba.njit(nogil=True, cache=True)(function)
+    except RuntimeError:
+        return numba.njit(nogil=True)(function)
+
+
+class VectorType(types.Type):
+    """The type of a vector inside compiled functions (Chapter 10)."""
+
+    def __init__(self, dtype):
+        self.dtype = dtype
+        self.lanes = REGISTER_BYTES * 8 // dtype.bitwidth
+        super().__init__(name=f"Vector({dtype}, {self.lanes})")
+
+
+@register_model(VectorType)
+class VectorModel(models.PrimitiveModel):
+    """How a vector is kept: as an LLVM vector, in a register (Chapter 10)."""
+
+    def __init__(self, manager, vector):
+        number = ir.FloatType() if vector.dtype == types.float32 else ir.DoubleType()
+        super().__init__(manager, vector, ir.VectorType(number, vector.lanes))
+
+
+def _address(context, builder, array_type, array, index):
+    """The address of array[index]."""
+    data = context.make_array(array_type)(context, builder, array).data
+    return builder.gep(data, [index])
+
+
+def _zeros(count):
+    """The constant (0, 0, ...) with which LLVM picks lane 0 for every lane."""
+    return ir.Constant(ir.VectorType(ir.IntType(32), count), [0] * count)
+
+
+@intrinsic
+def _load(typing_context, array, index):
+    vector = VectorType(array.dtype)
+
+    def generate(context, builder, signature, arguments):
+        address = _address(context, builder, signature.args[0], *arguments)
+        pointer = context.get_value_type(vector).as_pointer()
+        value = builder.load(builder.bitcast(address, pointer))
+        value.align = array.dtype.bitwidth // 8
+        return value
+
+    return vector(array, types.intp), generate
+
+
+@intrinsic
+def _store(typing_context, array, index, vector):
+    def generate(context, builder, signature, arguments):
+        address = _address(context, builder, signature.args[0], *arguments[:2])
+        place = builder.bitcast(address, arguments[2].type.as_pointer())
+        builder.store(arguments[2], place, align=array.dtype.bitwidth // 8)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, vector), generate
+
+
+@intrinsic
+def _broadcast(typing_context, array, index):
+    vector = VectorType(array.dtype)
+
+    def generate(context, builder, signature, arguments):
+        number = builder.load(_address(context, builder, signature.args[0], *arguments))
+        empty = ir.Constant(context.get_value_type(vector), ir.Undefined)
+        first = builder.insert_element(empty, number, ir.Constant(ir.IntType(32), 0))
+        return builder.shuffle_vector(first, empty, _zeros(vector.lanes))
+
+    return vector(array, types.intp), generate
+
+
+@intrinsic
+def _fma(typing_context, a, b, c):
+    def generate(context, builder, signature, arguments):
+        kind = arguments[0].type
+        suffix = "f32" if isinstance(kind.element, ir.FloatType) else "f64"
+        function = cgutils.get_or_insert_function(
+            builder.module,
+            ir.FunctionType(kind, [kind] * 3),
+            f"llvm.fmuladd.v{kind.count}{suffix}",
+        )
+        return builder.call(function, arguments)
+
+    return c(a, b, c), generate
+
+
+@intrinsic
+def _total(typing_context, vector):
+    def generate(context, builder, signature, arguments):
+        value = arguments[0]
+        while value.type.count > 1:  # add the upper half to the lower half
+            half = value.type.count // 2
+            empty = ir.Constant(value.type, ir.Undefined)
+            lanes = ir.VectorType(ir.IntType(32), half)
+            halves = [
+                builder.shuffle_vector(value, empty, ir.Constant(lanes, list(part)))
+                for part in (range(half), range(half, 2 * half))
+            ]
+            value = builder.fadd(*halves)
+        return builder.extract_element(value, ir.Constant(ir.IntType(32), 0))
+
+    return vector.dtype(vector), generate
+
+
+@intrinsic
+def _lanes(typing_context, array):
+    count = VectorType(array.dtype).lanes
+
+    def generate(context, builder, signature, arguments):
+        return context.get_constant(types.intp, count)
+
+    return types.intp(array), generate
+
+
+def _check_room(array, index, count):
+    """Raise IndexError unless a whole vector of numbers lies inside the array."""
+    if index < 0 or index > array.size - count:
+        raise IndexError("a vector reaches outside its array")
+
+
+if numba.config.DISABLE_JIT:
+
+    def lanes(array):
+        return lanes_of(array.dtype)
+
+    def load(array, index):
+        _check_room(array, index, lanes(array))
+        return array[index : index + lanes(array)].copy()
+
+    def store(array, index, vector):
+        _check_room(array, index, lanes(array))
+        array[index : index + lanes(array)] = vector
+
+    def broadcast(array, index):
+        return np.full(lanes(array), array[index])
+
+    def fma(a, b, c):
+        return a * b + c
+
+    def total(vector):
+        while len(vector) > 1:
+            vector = vector[: len(vector) // 2] + vector[len(vector) // 2 :]
+        return vector[0]
+else:
+    lanes, broadcast, fma, total = _lanes, _broadcast, _fma, _total
+    if numba.config.BOUNDSCHECK:
+        _check = compiled(_check_room)
+
+        @compiled
+        def load(array, index):
+            _check(array, index, _lanes(array))
+            return _load(array, index)
+
+        @compiled
+        def store(array, index, vector):
+            _check(array, index, _lanes(array))
+            _store(array, index, vector)
+    else:
+        load, store = _load, _store

@@ -1,0 +1,103 @@
+# Exported from chapters/ by tools/export.py: edit the chapter, not this file.
+"""A small pool of threads for kernels of the form kernel(job, jobs, ...).
+
+Chapter 10 builds this module. Threads are Python's own: nothing depends on OpenMP, several
+Python threads may call the library at once, and a forked process begins with a new pool.
+"""
+
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+__all__ = ["get_num_threads", "set_num_threads", "run"]
+
+
+# Chapter "Planes and vectors" (chapters/10_planes.ipynb)
+
+def _processors():
+    """How many processors this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not every system can say
+        return os.cpu_count() or 1
+
+
+class _Pool:
+    """The threads of this process, started when they are first needed."""
+
+    def __init__(self):
+        self.threads = _processors()
+        self.restart()
+
+    def restart(self):
+        self.executor, self.lock = None, threading.Lock()
+
+    def submit(self, function, *arguments):
+        with self.lock:
+            if self.executor is None:
+                self.executor = ThreadPoolExecutor(2 * _processors(), "convlib")
+            return self.executor.submit(function, *arguments)
+
+
+_pool = _Pool()
+_kept = threading.local()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.restart)
+
+
+def get_num_threads():
+    """Return how many threads convlib uses at most (Chapter 10)."""
+    return _pool.threads
+
+
+def set_num_threads(threads):
+    """Set how many threads convlib uses at most; the results do not depend on it.
+
+    Parameters
+    ----------
+    threads : int
+        1 or more.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `threads` is not a whole number, or less than 1.
+
+    Notes
+    -----
+    Source: Chapter 10.
+    """
+    if isinstance(threads, bool) or not isinstance(threads, (int, np.integer)):
+        raise TypeError(f"threads: expected a whole number, got {threads!r}")
+    if threads < 1:
+        raise ValueError(f"threads: expected 1 or more, got {threads}")
+    _pool.threads = int(threads)
+
+
+def _workspace(size, dtype):
+    """This thread's own memory for intermediate results, kept from call to call."""
+    arrays = _kept.__dict__
+    if dtype not in arrays or arrays[dtype].size < size:
+        arrays[dtype] = np.empty(size, dtype)
+    return arrays[dtype]
+
+
+def run(kernel, jobs, space, dtype, *arguments):
+    """Run kernel(job, jobs, *arguments, workspace) for every job; wait for all.
+
+    Notes
+    -----
+    Source: Chapter 10.
+    """
+
+    def one(job):
+        kernel(job, jobs, *arguments, _workspace(space, np.dtype(dtype).char))
+
+    others = [_pool.submit(one, job) for job in range(1, jobs)]
+    try:
+        one(0)
+    finally:
+        for other in others:
+            other.result()
