@@ -10,9 +10,11 @@ CHAPTERS := $(shell sed -n 's|^ *- file: *chapters/||p' _toc.yml)
 find = $(shell find $(1) \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -o $(2) -print)
 NOTEBOOKS := $(wildcard chapters/*.ipynb)
 LIBRARY := $(call find,convlib,-name '*.py')
+# The performance page shows these.
+RESULTS := $(call find,benchmarks/results,)
 PAGES := $(call find,chapters tools/book,) _config.yml _toc.yml
 
-.PHONY: help book test lab text store rerun export browser clean distclean
+.PHONY: help book test bench lab text store rerun export browser clean distclean
 .DELETE_ON_ERROR:
 
 help:
@@ -25,6 +27,7 @@ help:
 	@echo 'make rerun     execute and store every chapter again, after a change that reaches several of them'
 	@echo 'make export    write convlib/ from the chapters'
 	@echo 'make browser   open every page in Chromium (must be installed); screenshots in _build/screens'
+	@echo 'make bench     measure convlib beside PyTorch on this machine, and show it on the performance page'
 	@echo 'make clean     remove what was built, but not _build/text; make distclean removes that and .venv too'
 
 # --- set-up -------------------------------------------------------------------------------------------------
@@ -39,7 +42,7 @@ help:
 	@$(BIN)/python -m pip install -qq --editable '.[book,test]'
 	@touch $@
 
-# Extras that only one command needs: .venv/.with-lab, .venv/.with-browser
+# Extras that only one command needs: .venv/.with-lab, .venv/.with-browser, .venv/.with-bench
 .venv/.with-%: .venv/.installed
 	@$(BIN)/python -m pip install -qq --editable '.[$*]'
 	@touch $@
@@ -47,7 +50,7 @@ help:
 # --- the book -----------------------------------------------------------------------------------------------
 
 # The pages show the outputs stored in the notebooks. Every cell is run again here, and each output compared.
-_build/.confirmed: $(NOTEBOOKS) $(LIBRARY) .venv/.installed
+_build/.confirmed: $(NOTEBOOKS) $(LIBRARY) $(RESULTS) .venv/.installed
 	@mkdir -p _build && rm -f $@
 	@echo 'Running every chapter and comparing its outputs with the stored ones ...'
 	@$(BIN)/python -m pytest --quiet --nbval --nbval-current-env --numprocesses=2 --dist=loadfile chapters
@@ -73,6 +76,15 @@ test: book
 
 browser: _build/.book .venv/.with-browser
 	$(BIN)/python -m pytest tests/browser
+
+# --- speed --------------------------------------------------------------------------------------------------
+
+# Results of several machines side by side: make bench NAME=laptop. The page shows the newest.
+NAME ?= latest
+
+bench: .venv/.with-bench
+	$(BIN)/python -m benchmarks.run --threads 1 2 --output benchmarks/results/$(NAME).json
+	$(BIN)/python tools/chapter.py run chapters/performance.ipynb
 
 # --- writing ------------------------------------------------------------------------------------------------
 

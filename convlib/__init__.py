@@ -1,12 +1,12 @@
 # Exported from chapters/ by tools/export.py: edit the chapter, not this file.
 """The convolution layer of the course "The Convolution Layer", born in its chapters.
 
-`conv2d` is the layer; `reference` holds the formulas as plain loops; `datasets` the
-small data of the course, `gradcheck` the checks of gradients, `figures` the drawings. The
-page "The library, name by name" lists all names.
+`conv2d` is the layer; `reference` holds the formulas as plain loops, `shapes` checks
+sizes and settings, `gradcheck` checks gradients, `datasets` holds the small data of the
+course, `figures` draws. The page "The library, name by name" lists all names.
 """
 
-from convlib import datasets, figures, gradcheck, reference
+from convlib import datasets, figures, gradcheck, reference, shapes
 from convlib.reference import conv2d, conv2d_bias_grad, conv2d_input_grad, conv2d_weight_grad
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "figures",
     "gradcheck",
     "reference",
+    "shapes",
     "conv2d",
     "conv2d_bias_grad",
     "conv2d_input_grad",

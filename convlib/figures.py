@@ -22,6 +22,7 @@ __all__ = [
     "Explorer",
     "explore_kernel",
     "explore_impacts",
+    "meetings",
     "matrix",
     "curves",
     "arrows",
@@ -566,7 +567,7 @@ def explore_kernel(channel, kernel, row, column, *, role="input", alt):
 
 
 _SHOW_IMPACTS = """
-  var rows = start.rows, columns = start.columns, size = 32, left = 18, top = 34;
+  var rows = start.rows, columns = start.columns, size = 28, left = 18, top = 34;
   var picked = board.querySelector(".picked"), boards = Array.prototype.slice.call(panels, 1);
   function show() {
     var touched = start.impacts[row * columns + column];
@@ -587,7 +588,7 @@ _SHOW_IMPACTS = """
 
 def _noted_grid(shape, touched, role, title, picked=None):
     """A panel of empty cells, but for the `touched` ones (row, column, note) and the `picked` one."""
-    (rows, columns), size = shape, 32
+    (rows, columns), size = shape, 28
     notes = {(p, q): note for p, q, note in touched}
     dim = ' fill-opacity="0.65"'
     content = _text(18 + columns * size / 2, 9, title, 12)
@@ -645,6 +646,73 @@ def explore_impacts(impacts, target_shape, row, column, *, titles, roles=("input
     flat = [[[p * target_shape[1] + q, note] for p, q, note in touched] for line in impacts for touched in line]
     data = {"rows": shape[0], "columns": shape[1], "row": row, "column": column, "impacts": flat}
     return Explorer("impacts", panels, alt, _SHOW_IMPACTS, data)
+
+
+def meetings(line, kernel, *, stride=1, padding=(0, 0), dilation=1, flow=None, alt):
+    """Draw every place of a kernel on one line, one below the other.
+
+    Parameters
+    ----------
+    line : array of shape (n,)
+        The cells; zeros outside.
+    kernel : array of shape (m,)
+        The weights.
+    stride, dilation : int
+        The step from place to place, and from weight to weight.
+    padding : (int, int)
+        Zeros before and after the line.
+    flow : array, optional
+        The learning flow at the outputs: draw the products and what each cell is told.
+    alt : str
+        What the figure shows, in words.
+
+    Returns
+    -------
+    Figure
+
+    Raises
+    ------
+    ValueError
+        If the kernel fits nowhere, or `flow` has not one number for each place.
+
+    Notes
+    -----
+    Source: chapter "How the figures are drawn"; used in Chapter 8.
+    """
+    line, kernel = np.asarray(line), np.asarray(kernel)
+    places = len(line) + sum(padding)
+    starts = range(0, places - dilation * (len(kernel) - 1), stride)
+    if not starts or (flow is not None and len(flow) != len(starts)):
+        raise ValueError(f"kernel, flow: expected one number for each of {len(starts)} places, got {flow}")
+    weights, covered = np.zeros((2, len(starts), places))
+    for p, start in enumerate(starts):
+        reach = slice(start, start + dilation * (len(kernel) - 1) + 1, dilation)
+        weights[p, reach], covered[p, reach] = kernel, 1
+    return Figure([_meetings_panel(line, weights, covered, padding[0], flow)], alt)
+
+
+def _meetings_panel(line, weights, covered, before, flow, size=30):
+    """The line above and the outputs beside it; or the flow beside it and what is told below."""
+    forward, (count, places) = flow is None, weights.shape
+    inside, x, right = slice(before, before + len(line)), 22, 34 + places * size
+    top, along = (62, 20) if forward else (24, 34 + count * size)
+    strip, side = (line, weights[:, inside] @ line) if forward else (flow @ weights[:, inside], np.asarray(flow))
+    role, name = ("kernel", "output") if forward else ("flow", "flow")
+    index = ' fill-opacity="0.65"'
+    content = "".join(_text(x + (before + c + 0.5) * size, 11, c, 9, index) for c in range(len(line)))
+    content += "".join(_text(11, top + (p + 0.5) * size, p, 9, index) for p in range(count))
+    content += _text(right + size / 2, top - 11, name, 11)
+    content += _grid(strip[None], x + before * size, along, size, "input" if forward else "flow", index=False)
+    content += _grid(side[:, None], right, top, size, name, index=False)
+    outside = [c for c in range(places) if not inside.start <= c < inside.stop] if forward else []
+    content += _cells([(x + c * size, along, "none", 0) for c in outside], size, ' stroke-dasharray="2 3"')
+    content += "".join(_text(x + (c + 0.5) * size, along + size / 2, 0, 12, index) for c in outside)
+    taps = [(p, c, x + c * size, top + p * size) for p, c in np.argwhere(covered)]
+    content += _cells([(*at, COLOURS[role], 0.2) for _, _, *at in taps], size)
+    for p, c, left, y in taps:
+        written = "×" + _number(weights[p, c]) if forward else _number(weights[p, c] * flow[p])
+        content += _text(left + size / 2, y + size / 2, written, 11)
+    return _svg(right + size + 4, max(top + count * size, along + size) + 4, content)
 
 
 def matrix(values, *, alt, role="kernel", size=6, lines=None):

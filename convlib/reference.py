@@ -9,7 +9,19 @@ import operator
 
 import numpy as np
 
-__all__ = ["neuron", "correlate2d", "conv2d", "conv2d_input_grad", "conv2d_weight_grad", "conv2d_bias_grad"]
+from convlib.shapes import check_bias, check_grad_output, conv2d_geometry, output_shape
+
+__all__ = [
+    "neuron",
+    "correlate2d",
+    "conv2d",
+    "conv2d_input_grad",
+    "conv2d_weight_grad",
+    "conv2d_bias_grad",
+    "general_conv2d",
+    "general_conv2d_input_grad",
+    "general_conv2d_weight_grad",
+]
 
 
 # Chapter "One kernel, one neuron" (chapters/01_one_kernel.ipynb)
@@ -358,3 +370,152 @@ def conv2d_bias_grad(grad_output):
                 for q in range(columns):
                     grad_bias[o] += grad_output[n, o, p, q]
     return grad_bias
+
+
+# Chapter "Stride, padding, dilation, groups" (chapters/08_general.ipynb)
+
+def _line_meetings(places, kernel_size, size, stride, before, dilation):
+    """All (row, u, p) with row = p * stride + u * dilation - before on the line."""
+    return [
+        (p * stride + u * dilation - before, u, p)
+        for p in range(places)
+        for u in range(kernel_size)
+        if 0 <= p * stride + u * dilation - before < size
+    ]
+
+
+def _meetings(geometry):
+    """The places (input cell, weight, output cell) of all products of a layer."""
+    _, C, H, W, K, kh, kw, s, P, d, groups, places_h, places_w = geometry
+    rows = _line_meetings(places_h, kh, H, s[0], P[0][0], d[0])
+    columns = _line_meetings(places_w, kw, W, s[1], P[1][0], d[1])
+    for o in range(K):
+        for j in range(C // groups):
+            i = o // (K // groups) * (C // groups) + j
+            for row, u, p in rows:
+                for column, v, q in columns:
+                    # The dots stand for the images of a batch, if there is one.
+                    yield (..., i, row, column), (o, j, u, v), (..., o, p, q)
+
+
+def general_conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
+    """Compute the output of a convolution layer with any settings.
+
+    Parameters
+    ----------
+    input : array of shape (N, C, H, W) or (C, H, W)
+        A batch of images, or one image; zeros outside.
+    weight : array of shape (K, C / groups, kh, kw)
+        The kernels.
+    bias : array of shape (K,), optional
+        One number for each output channel; none means zeros.
+    stride, padding, dilation, groups
+        The settings, in any spelling of `convlib.shapes.conv2d_geometry`.
+
+    Returns
+    -------
+    array of shape (N, K, H', W') or (K, H', W')
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the arguments do not belong together.
+
+    Notes
+    -----
+    Source: Chapter 8, the forward sum over the meetings.
+    """
+    input, weight = np.asarray(input), np.asarray(weight)
+    settings = stride, padding, dilation, groups
+    geometry = conv2d_geometry(input.shape, weight.shape, *settings)
+    bias = np.zeros(len(weight), weight.dtype) if bias is None else np.asarray(bias)
+    check_bias(geometry, bias.shape)
+    dtype = _sum_dtype(input, weight, bias)
+    input, weight = input.astype(dtype), weight.astype(dtype)
+    output = np.zeros(output_shape(geometry, input.ndim == 4), dtype)
+    output += bias.astype(dtype)[:, np.newaxis, np.newaxis]
+    for x, w, y in _meetings(geometry):
+        output[y] += input[x] * weight[w]
+    return output
+
+
+def general_conv2d_input_grad(
+    input_size, weight, grad_output, stride=1, padding=0, dilation=1, groups=1
+):
+    """Compute the learning flow at the input of a convolution layer with any settings.
+
+    Parameters
+    ----------
+    input_size : tuple of int
+        Shape of the layer's input, (N, C, H, W) or (C, H, W).
+    weight : array of shape (K, C / groups, kh, kw)
+        The kernels.
+    grad_output : array of shape (N, K, H', W') or (K, H', W')
+        The learning flow at the layer's output.
+    stride, padding, dilation, groups
+        The settings, in any spelling of `convlib.shapes.conv2d_geometry`.
+
+    Returns
+    -------
+    array of shape `input_size`
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the arguments do not belong together.
+
+    Notes
+    -----
+    Source: Chapter 8, the learning flow as a sum over the meetings.
+    """
+    weight, grad_output = np.asarray(weight), np.asarray(grad_output)
+    settings = stride, padding, dilation, groups
+    geometry = conv2d_geometry(input_size, weight.shape, *settings)
+    check_grad_output(geometry, grad_output.shape, len(input_size) == 4)
+    dtype = _sum_dtype(weight, grad_output)
+    weight, grad_output = weight.astype(dtype), grad_output.astype(dtype)
+    grad_input = np.zeros(input_size, dtype)
+    for x, w, y in _meetings(geometry):
+        grad_input[x] += weight[w] * grad_output[y]
+    return grad_input
+
+
+def general_conv2d_weight_grad(
+    input, weight_size, grad_output, stride=1, padding=0, dilation=1, groups=1
+):
+    """Compute how the loss changes with each weight of a layer with any settings.
+
+    Parameters
+    ----------
+    input : array of shape (N, C, H, W) or (C, H, W)
+        The layer's input.
+    weight_size : tuple of int
+        Shape of the kernels, (K, C / groups, kh, kw).
+    grad_output : array of shape (N, K, H', W') or (K, H', W')
+        The learning flow at the layer's output.
+    stride, padding, dilation, groups
+        The settings, in any spelling of `convlib.shapes.conv2d_geometry`.
+
+    Returns
+    -------
+    array of shape `weight_size`
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the arguments do not belong together.
+
+    Notes
+    -----
+    Source: Chapter 8, the weights' sum over the meetings.
+    """
+    input, grad_output = np.asarray(input), np.asarray(grad_output)
+    settings = stride, padding, dilation, groups
+    geometry = conv2d_geometry(input.shape, weight_size, *settings)
+    check_grad_output(geometry, grad_output.shape, input.ndim == 4)
+    dtype = _sum_dtype(input, grad_output)
+    input, grad_output = input.astype(dtype), grad_output.astype(dtype)
+    grad_weight = np.zeros(weight_size, dtype)
+    for x, w, y in _meetings(geometry):
+        grad_weight[w] += (input[x] * grad_output[y]).sum()
+    return grad_weight

@@ -35,6 +35,7 @@ DRAWINGS = {
     "explore_impacts": lambda **alt: figures.explore_impacts(
         [[[(0, 0, "a")], [(1, 1, "b"), (1, 2, "c")]]], (2, 4), 0, 1, titles=["one", "two", "three"], **alt
     ),
+    "meetings": lambda **alt: figures.meetings([4, 1, 5], [3, 1], padding=(1, 0), flow=[1, 2, -1], **alt),
     "matrix": lambda **alt: figures.matrix(np.eye(9), lines=3, **alt),
     "curves": lambda **alt: figures.curves(a_plot(), **alt),
     "arrows": lambda **alt: figures.arrows([1, -2, 3], [4, 5], LINKS, 1, **alt),
@@ -120,6 +121,18 @@ def test_the_impacts_of_every_cell_are_in_the_explorer_and_those_of_the_first_in
     assert notes == [[], ["b", "c"], ["b", "c"]]
 
 
+def test_the_meetings_show_the_outputs_or_what_each_cell_is_told():
+    settings = {"stride": 2, "padding": (1, 0), "dilation": 2, "alt": "x"}
+    line, kernel = [4, 1, 5, 2, 6], [3, 7]  # zero and 1, 1 and 2: weight 0 of place 0 hangs over the end
+    written = texts(figures.meetings(line, kernel, **settings))
+    assert written[-4:] == ["×3", "×7", "×3", "×7"]
+    assert "output" in written and {"7", "17"} <= set(written)  # 0·3 + 1·7 and 1·3 + 2·7
+    written = texts(figures.meetings(line, kernel, flow=[1, -2], **settings))
+    minus = "\N{MINUS SIGN}"
+    assert written[-4:] == ["3", "7", f"{minus}6", f"{minus}14"]
+    assert written[8:13] == ["0", "1", "0", f"{minus}14", "0"]  # 1·7 + (−2)·3 for cell 1
+
+
 def test_the_matrix_has_one_square_for_each_entry_that_is_not_zero():
     values = np.eye(7) - 2 * np.eye(7, k=2)
     html = figures.matrix(values, alt="x")._repr_html_()
@@ -148,6 +161,8 @@ def test_the_strong_arrows_are_those_that_end_at_the_picked_cell(upwards, labels
         (lambda: figures.kernel_over(HOUSE.image, LEFT_ROOF, 3, 3, alt="x"), r"channel: .*\(3, 7, 7\)"),
         (lambda: figures.kernel_at(RED, LEFT_ROOF, [(3, 3), (0, 7)], alt="x"), r"places: .*at \(0, 7\)"),
         (lambda: figures.explore_impacts([[[]]], (2, 2), 1, 0, titles="ab", alt="x"), r"row, column: .*\(1, 0\)"),
+        (lambda: figures.meetings([1, 2], [1, 2, 3], alt="x"), "kernel, flow: expected"),
+        (lambda: figures.meetings([1, 2, 3], [1, 2], flow=[1], alt="x"), "kernel, flow: .* 2 places"),
         (lambda: figures.matrix(RED, role="house", alt="x"), "role: expected one of"),
         (lambda: figures.layer(HOUSE.image, WEIGHT[:1], TEMPORARY, OUTPUT, alt="x"), "weight: expected shape"),
     ],

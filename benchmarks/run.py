@@ -1,0 +1,194 @@
+"""Measure convlib beside the frameworks that are installed, and write down what comes out.
+
+    python -m benchmarks.run --output benchmarks/results/latest.json      everything, a few minutes
+    python -m benchmarks.run --case res56 s2 --direction forward --quick  a glance, nothing is stored
+
+Everybody gets the same arrays, is checked against exact results first, and gives fresh outputs on every call.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+from datetime import UTC, datetime
+from itertools import product
+from pathlib import Path
+
+from benchmarks import exact, machine, measure
+from benchmarks.peers import PEERS, Convlib
+from benchmarks.shapes import CASES, DIRECTIONS, HOUSE, SEED, TOY, house_data, random_data
+
+FORMAT = 1  # to be counted up when the meaning of a field changes
+QUICK = measure.Settings(rounds=3, block_seconds=0.025)
+NAMES = tuple(case.name for case in CASES)
+
+
+def main(arguments=None, subject=Convlib, known_peers=PEERS):
+    """Measure what the command line asks for; return 1 if that cannot be done."""
+    options = parsed(arguments)
+    peers = [each for each in known_peers if each.available() and each.name in (options.peer or [each.name])]
+    missing = [each.name for each in known_peers if not each.available()]
+    for name in missing:
+        print(f"{name} is not installed: left out")
+    if not peers:
+        print("nothing to compare with: `make bench` installs PyTorch", file=sys.stderr)
+        return 1
+    try:
+        document = measured(options, subject, peers, missing)
+    except measure.WrongResult as wrong:
+        print(f"not timed: {wrong}", file=sys.stderr)
+        return 1
+    for mean in document["means"]:
+        print(mean_line(mean))
+    if options.output:
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        options.output.write_text(text_of(document), encoding="utf-8")
+    return 0
+
+
+def parsed(arguments):
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--threads", nargs="+", type=int, default=[1, 2], metavar="COUNT")
+    parser.add_argument("--case", nargs="+", choices=NAMES, default=list(NAMES), metavar="NAME",
+                        help="of " + ", ".join(NAMES))
+    parser.add_argument("--direction", nargs="+", choices=DIRECTIONS, default=list(DIRECTIONS))
+    parser.add_argument("--peer", nargs="+", choices=[each.name for each in PEERS])
+    parser.add_argument("--rounds", type=int, help="quiet rounds for each comparison")
+    parser.add_argument("--others", type=float, metavar="SHARE",
+                        help="share of a core that other processes may use in a quiet round")
+    parser.add_argument("--quick", action="store_true", help="few and short rounds, no start-up times")
+    parser.add_argument("--output", type=Path, help="where to store the result (JSON)")
+    return parser.parse_args(arguments)
+
+
+def settings_of(options):
+    """Return how to measure: the usual settings, or the quick ones, with what the options change."""
+    changed = {name: value for name in ("rounds", "others") if (value := getattr(options, name)) is not None}
+    return (QUICK if options.quick else measure.Settings())._replace(**changed)
+
+
+# Measuring --------------------------------------------------------------------------------------------------
+
+
+def measured(options, subject, peers, missing):
+    """Return the whole result as it is stored."""
+    settings = settings_of(options)
+    cases = [case for case in CASES if case.name in options.case]
+    rows = all_rows(cases, random_data, options, settings, subject, peers)
+    house = all_rows([HOUSE], lambda _: house_data(), options, settings, subject, peers)
+    return {
+        "format": FORMAT,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": machine.description(),
+        "versions": machine.versions([subject, *peers]),
+        "settings": {**settings._asdict(), "seed": SEED, "dtype": "float32", "threads": options.threads,
+                     "cases": [case.name for case in cases], "directions": options.direction,
+                     "max_error": measure.MAX_ERROR},
+        "subject": subject.name,
+        "peers": [each.name for each in peers],
+        "missing": missing,
+        "start_up": None if options.quick else rounded(machine.start_up()),
+        "means": means(rows),
+        "cases": rows,
+        "house": house,
+    }
+
+
+def all_rows(cases, data_of, options, settings, subject, peers):
+    """Measure the cases in all directions, with each number of threads, against each peer."""
+    rows = []
+    for case in cases:
+        data = data_of(case)
+        truth = exact.results(case, data)
+        ready = {each.name: each.prepare(case, data) for each in (subject, *peers)}
+        for threads in options.threads:
+            for direction in options.direction:
+                use_threads(threads, subject, peers, ready[subject.name][direction])
+                for peer in peers:
+                    if direction in ready[peer.name]:
+                        rows.append(row(case, direction, threads, subject, peer, ready, truth, settings))
+                        print(row_line(rows[-1]), flush=True)
+    return rows
+
+
+def use_threads(count, subject, peers, first_call):
+    """Set the number of threads everywhere: ours first, since Numba's first launch resets PyTorch's."""
+    subject.use_threads(count)
+    first_call()
+    for peer in peers:
+        peer.use_threads(count)
+
+
+def row(case, direction, threads, subject, peer, ready, truth, settings):
+    """Check both sides, then time them."""
+    functions, errors = [ready[each.name][direction] for each in (subject, peer)], {}
+    for each, function in zip((subject, peer), functions, strict=True):
+        label = f"{each.name}, {case.name}, {direction}"
+        errors[each.name] = measure.checked_error(label, function, each.arrays, truth[direction])
+    result = measure.compare(*functions, settings)
+    seconds = {subject.name: result.ours, peer.name: result.theirs}
+    return rounded({
+        "case": case.name, "shape": case.text, "operations": case.operations,
+        "direction": direction, "threads": threads, "peer": peer.name,
+        "ratio": {"median": result.ratio, "lower": result.lower_quartile, "upper": result.upper_quartile},
+        "seconds": seconds,
+        "gflops": {name: case.operations / value / 1e9 for name, value in seconds.items()},
+        "errors": errors,
+        "rounds": result.rounds, "dropped": result.dropped, "quiet": result.quiet,
+    })
+
+
+# Putting together -------------------------------------------------------------------------------------------
+
+
+def means(rows):
+    """Return the geometric means: by peer, threads and direction, with the toy and without."""
+    found = []
+    pairs = dict.fromkeys((each["peer"], each["threads"]) for each in rows)
+    for (peer, threads), direction, with_toy in product(pairs, (*DIRECTIONS, "all"), (True, False)):
+        ratios = [each["ratio"]["median"] for each in rows
+                  if (each["peer"], each["threads"]) == (peer, threads)
+                  and direction in (each["direction"], "all") and (with_toy or each["case"] != TOY)]
+        if ratios:
+            found.append({"peer": peer, "threads": threads, "direction": direction, "with_toy": with_toy,
+                          "cases": len(ratios), "ratio": rounded(statistics.geometric_mean(ratios))})
+    return found
+
+
+def rounded(value):
+    """Return numbers with four digits: the fifth is noise, and every digit is a change in the stored file."""
+    if isinstance(value, dict):
+        return {name: rounded(each) for name, each in value.items()}
+    return float(f"{value:.4g}") if isinstance(value, float) else value
+
+
+def text_of(document):
+    """Return the result as JSON with one line for each row, so that two results can be compared."""
+    lines = []
+    for name, value in document.items():
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            value = "[\n" + ",\n".join(f"  {json.dumps(row)}" for row in value) + "\n ]"
+        else:
+            value = json.dumps(value)
+        lines.append(f" {json.dumps(name)}: {value}")
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def row_line(row):
+    ours, theirs = (f"{seconds * 1e3:.4g} ms" for seconds in row["seconds"].values())
+    noise = f", {row['dropped']} rounds dropped" if row["dropped"] else ""
+    noise += "" if row["quiet"] else ", NOT QUIET"
+    return (f"{row['case']:7} {row['direction']:11} threads {row['threads']}: "
+            f"{row['ratio']['median']:6.2f} x {row['peer']} ({ours}, {theirs}{noise})")
+
+
+def mean_line(mean):
+    toy = "with" if mean["with_toy"] else "without"
+    return (f"geometric mean, {mean['direction']}, threads {mean['threads']}, {toy} {TOY}, "
+            f"{mean['cases']} cases: {mean['ratio']:.2f} x {mean['peer']}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,435 @@
+"""The benchmarks measure what they say, on functions and a clock of our own; nothing depends on real time."""
+
+import itertools
+import json
+import math
+import re
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from benchmarks import exact, machine, measure, run, shapes
+from benchmarks.peers import Convlib
+from convlib import reference
+
+ROOT = Path(__file__).parents[1]
+STORED = sorted((ROOT / "benchmarks" / "results").glob("*.json"))
+SETTINGS = measure.Settings(rounds=3, block_seconds=1.0, others=0.25, patience=2)
+
+
+class FakeMachine:
+    """A clock that only the measured functions move, a load that the test decides, a record of all calls."""
+
+    def __init__(self, loads=()):
+        self.now, self.used, self.calls = 0.0, 0.0, []
+        self.loads, self.asked = iter(loads), itertools.count()
+
+    def clock(self):
+        return self.now
+
+    def others(self):
+        """Others work between the first and the second question of a round."""
+        if next(self.asked) % 2:
+            self.used += next(self.loads, 0.0)
+        return self.used
+
+    def function(self, name, *seconds):
+        """Return a function that takes these times, one after the other and then over again."""
+        times = itertools.cycle(seconds)
+
+        def call():
+            self.calls.append(name)
+            self.now += next(times)
+
+        return call
+
+    def compare(self, ours, theirs, settings=SETTINGS):
+        return measure.compare(ours, theirs, settings, self.clock, self.others)
+
+
+# --- taking turns -------------------------------------------------------------------------------------------
+
+
+def test_the_two_take_turns_in_blocks_of_the_length_asked_for():
+    fake = FakeMachine()
+    fake.compare(fake.function("a", 0.25), fake.function("b", 0.5))
+    turns = [(name, len(list(group))) for name, group in itertools.groupby(fake.calls)]
+    assert turns == [("a", 4), ("b", 2)] * 4  # the warm-up, then three rounds
+
+
+def test_a_function_slower_than_a_block_is_called_once_a_block():
+    fake = FakeMachine()
+    fake.compare(fake.function("a", 5.0), fake.function("b", 3.0))
+    assert fake.calls == ["a", "a", "b", "b", *"ababab"]
+
+
+def test_a_slow_first_call_does_not_shorten_the_blocks():
+    fake = FakeMachine()
+    compiling = iter([7.0])
+    function = fake.function("a", 0.25)
+
+    def ours():
+        function()
+        fake.now += next(compiling, 0.0)
+
+    fake.compare(ours, fake.function("b", 1.0))
+    assert fake.calls.count("a") == 2 + 3 * 4
+
+
+def test_the_ratio_is_the_median_of_the_rounds_not_the_ratio_of_the_medians():
+    rounds = [measure.Round(1, 2, 0), measure.Round(10, 50, 0), measure.Round(4, 12, 0)]
+    result = measure.summary(rounds, dropped=0, quiet=True)
+    assert (result.ratio, result.lower_quartile, result.upper_quartile) == (3, 2.5, 4)
+    assert (result.ours, result.theirs) == (4, 12)
+
+
+def test_above_one_means_that_ours_is_faster():
+    fake = FakeMachine()
+    result = fake.compare(fake.function("a", 0.5), fake.function("b", 1.0))
+    assert (result.ratio, result.ours, result.theirs) == (2, 0.5, 1)
+
+
+# --- quiet rounds -------------------------------------------------------------------------------------------
+
+
+def test_rounds_in_which_others_worked_are_dropped_counted_and_made_up_for():
+    # A round lasts two seconds, so others may use half a second of a core.
+    fake = FakeMachine(loads=[0.0, 0.6, 0.4, 2.0, 0.5])
+    result = fake.compare(fake.function("a", 1.0), fake.function("b", 1.0))
+    assert (result.rounds, result.dropped, result.quiet) == (3, 2, True)
+
+
+def test_what_was_measured_in_a_dropped_round_does_not_count():
+    fake = FakeMachine(loads=[9.0])
+    result = fake.compare(fake.function("a", 1.0, 1.0, 9.0, 1.0, 1.0, 1.0), fake.function("b", 2.0))
+    assert (result.ratio, result.dropped) == (2, 1)
+
+
+def test_a_machine_that_is_never_quiet_is_said_to_be_so():
+    fake = FakeMachine(loads=itertools.repeat(2.0))
+    result = fake.compare(fake.function("a", 1.0), fake.function("b", 1.0))
+    assert (result.rounds, result.dropped, result.quiet) == (6, 6, False)
+
+
+def test_where_the_load_is_not_known_every_round_counts():
+    fake = FakeMachine()
+    ours, theirs = fake.function("a", 1.0), fake.function("b", 1.0)
+    result = measure.compare(ours, theirs, SETTINGS, fake.clock, others=lambda: None)
+    assert (result.rounds, result.dropped, result.quiet) == (3, 0, True)
+
+
+def test_the_load_of_others_is_that_of_all_less_our_own(tmp_path, monkeypatch):
+    stat = tmp_path / "stat"
+    stat.write_text("cpu  400 100 300 9000 700 50 25 25 11 12\ncpu0 1 2 3\n")
+    monkeypatch.setattr(measure.os, "sysconf", lambda name: 100)
+    monkeypatch.setattr(measure.time, "process_time", lambda: 2.5)
+    assert measure.others_seconds(stat) == 9.0 - 2.5
+    assert measure.others_seconds(tmp_path / "missing") is None
+
+
+# --- correctness comes first --------------------------------------------------------------------------------
+
+
+def arrays_of(result):
+    return result
+
+
+def test_the_error_is_relative_to_the_largest_value_and_the_worst_array_counts():
+    results = np.array([1.0, -10.0]), np.array([3.5])
+    assert measure.largest_error(results, (np.array([2.0, -10.0]), np.array([3.5]))) == 0.1
+    assert measure.largest_error(results, (np.array([1.0, -10.0]), np.array([7.0]))) == 0.5
+
+
+@pytest.mark.parametrize(("wrong", "complaint"), [
+    (np.array([1.0, 2.1]), "error 5.0e-02 of the largest value, expected at most 1e-04"),
+    (np.array([1.0, np.nan]), "error nan"),
+    (np.array([[1.0, 2.0]]), r"shapes \[\(1, 2\)\], expected \[\(2,\)\]"),
+])
+def test_a_wrong_result_is_refused(wrong, complaint):
+    with pytest.raises(measure.WrongResult, match=f"^somebody: {complaint}"):
+        measure.checked_error("somebody", lambda: (wrong.copy(),), arrays_of, (np.array([1.0, 2.0]),))
+
+
+def test_a_result_that_is_right_only_once_is_refused():
+    results = iter([np.array([1.0]), np.array([2.0])])
+    with pytest.raises(measure.WrongResult, match="error 1.0e"):
+        measure.checked_error("somebody", lambda: (next(results),), arrays_of, (np.array([1.0]),))
+
+
+def test_an_output_array_that_is_used_again_is_refused():
+    kept = np.array([1.0, 2.0])
+    with pytest.raises(measure.WrongResult, match="the same memory"):
+        measure.checked_error("somebody", lambda: (kept,), arrays_of, (kept.copy(),))
+
+
+SMALL = [
+    shapes.Case("plain", 2, 3, 5, 4, 2, 3, 1, 1),
+    shapes.Case("strided", 2, 2, 6, 7, 3, 3, 2, 1),  # the last row and the last column meet no kernel
+    shapes.Case("pointwise", 1, 4, 3, 3, 2, 1, 1, 0),
+    shapes.Case("grouped", 2, 4, 5, 5, 6, 3, 2, 2, groups=2),
+]
+
+
+@pytest.mark.parametrize("case", SMALL, ids=lambda case: case.name)
+def test_the_exact_results_are_those_of_seven_loops(case):
+    data = shapes.random_data(case)
+    truth = exact.results(case, data)
+    for direction, expected in seven_loops(case, data).items():
+        assert measure.largest_error(truth[direction], expected) < 1e-14, direction
+
+
+def seven_loops(case, data):
+    """Return all three directions, index by index: stride and groups are more than reference.py knows."""
+    x, w, b, d = (array.astype(float) for array in data)
+    x = np.pad(x, [(0, 0), (0, 0), *[(case.padding, case.padding)] * 2])
+    y, dx, dw = np.zeros(d.shape), np.zeros_like(x), np.zeros_like(w)
+    y += b[:, None, None]
+    outputs, inputs = (count // case.groups for count in (case.filters, case.channels))
+    for (n, o, p, q), (i, u, v) in itertools.product(np.ndindex(d.shape), np.ndindex(w.shape[1:])):
+        source = n, o // outputs * inputs + i, p * case.stride + u, q * case.stride + v
+        y[n, o, p, q] += w[o, i, u, v] * x[source]
+        dx[source] += w[o, i, u, v] * d[n, o, p, q]
+        dw[o, i, u, v] += x[source] * d[n, o, p, q]
+    inside = slice(case.padding, case.padding + case.height), slice(case.padding, case.padding + case.width)
+    return {"forward": (y,), "input_grad": (dx[(..., *inside)],), "weight_grad": (dw, d.sum(axis=(0, 2, 3)))}
+
+
+# --- the table ----------------------------------------------------------------------------------------------
+
+
+def test_there_are_forty_two_cases():
+    assert len(shapes.CASES) * len(shapes.DIRECTIONS) == 42
+    assert len({case.name for case in shapes.CASES}) == len(shapes.CASES)
+
+
+def test_a_case_says_what_it_is():
+    texts = {case.name: case.text for case in shapes.CASES}
+    assert texts["stem"] == "8x3x224x224 -> 64, 7x7, stride 2, padding 3"
+    assert texts["pw56"] == "8x256x56x56 -> 64, 1x1"
+    assert texts["dw56"] == "8x128x56x56 -> 128, 3x3, padding 1, groups 128"
+
+
+def test_operations_are_counted_as_the_seven_loops_run():
+    case = SMALL[-1]
+    loops = math.prod(case.output_shape) * math.prod(case.weight_shape[1:])
+    assert case.operations == 2 * loops
+
+
+def test_the_house_is_the_layer_of_the_course():
+    data = shapes.house_data()
+    image, weight, bias, _ = (array.astype(int) for array in data)
+    expected = reference.conv2d(image[0], weight, bias, padding=1)
+    assert np.array_equal(exact.results(shapes.HOUSE, data)["forward"][0][0], expected)
+
+
+# --- the whole run ------------------------------------------------------------------------------------------
+
+
+def peer(name, available=True, directions=shapes.DIRECTIONS, change=0.0):
+    """Return a peer that knows the exact results, changed if it shall be wrong."""
+
+    def prepare(case, data):
+        truth = exact.results(case, data)
+        return {each: lambda arrays=truth[each]: tuple(array + change for array in arrays)
+                for each in directions}
+
+    return SimpleNamespace(name=name, available=lambda: available, version=lambda: "1.2", prepare=prepare,
+                           use_threads=lambda count: None, arrays=arrays_of)
+
+
+@pytest.fixture
+def no_waiting(monkeypatch):
+    """Take the time by a clock that moves on by a second with each look at it."""
+    seconds = itertools.count()
+    measured = partial(measure.compare, clock=lambda: next(seconds), others=lambda: None)
+    monkeypatch.setattr(run.measure, "compare", measured)
+    monkeypatch.setattr(run.machine, "start_up", lambda: {"import": 0.123456, "first_call": 0.5})
+
+
+def stored(tmp_path, *arguments, peers):
+    """Run the command on small fakes; return its status and what it wrote."""
+    path = tmp_path / "new" / "result.json"
+    status = run.main([*arguments, "--case", "toy", "--output", str(path)], peer("ours"), peers)
+    return status, json.loads(path.read_text()) if path.exists() else None
+
+
+@pytest.mark.usefixtures("no_waiting")
+def test_what_a_run_stores(tmp_path):
+    peers = [peer("one"), peer("two", directions=["forward"]), peer("three", available=False)]
+    status, document = stored(tmp_path, peers=peers)
+    assert status == 0
+    assert problems(document) == []
+    assert document["versions"]["one"] == "1.2"
+    assert document["start_up"] == {"import": 0.1235, "first_call": 0.5}
+    assert [(row["threads"], row["direction"], row["peer"]) for row in document["cases"]] == [
+        (threads, *both) for threads in (1, 2) for both in
+        [("forward", "one"), ("forward", "two"), ("input_grad", "one"), ("weight_grad", "one")]]
+
+
+@pytest.mark.usefixtures("no_waiting")
+def test_a_peer_that_is_not_installed_is_left_out_and_named(tmp_path, capsys):
+    _, document = stored(tmp_path, peers=[peer("one"), peer("two", available=False)])
+    assert (document["peers"], document["missing"]) == (["one"], ["two"])
+    assert "two" not in document["versions"]
+    assert "two is not installed: left out" in capsys.readouterr().out
+
+
+def test_without_any_peer_nothing_is_measured(tmp_path, capsys):
+    assert stored(tmp_path, peers=[peer("one", available=False)]) == (1, None)
+    assert "nothing to compare with" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("no_waiting")
+def test_who_is_wrong_is_not_timed(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(run.measure, "compare", lambda *_: pytest.fail("a wrong result was timed"))
+    assert stored(tmp_path, peers=[peer("one", change=0.5)]) == (1, None)
+    assert "not timed: one, toy, forward: error" in capsys.readouterr().err
+
+
+def test_our_threads_are_set_before_our_first_call_and_those_of_the_others_after_it():
+    events = []
+    ours, other = (SimpleNamespace(use_threads=lambda count, name=name: events.append((name, count)))
+                   for name in ("ours", "other"))
+    run.use_threads(2, ours, [other], lambda: events.append("first call"))
+    assert events == [("ours", 2), "first call", ("other", 2)]
+
+
+def test_the_quick_settings_can_be_changed():
+    options = run.parsed(["--quick", "--others", "0.5"])
+    assert run.settings_of(options) == run.QUICK._replace(others=0.5)
+    assert run.settings_of(run.parsed(["--rounds", "4"])) == measure.Settings(rounds=4)
+
+
+def rows_of(*ratios):
+    """Return rows of one peer and one thread: the toy forward first, then other cases in other directions."""
+    places = [("toy", "forward"), ("s2", "forward"), ("k5", "forward"), ("s2", "input_grad")]
+    return [{"case": case, "direction": direction, "peer": "one", "threads": 1, "ratio": {"median": ratio}}
+            for (case, direction), ratio in zip(places, ratios, strict=True)]
+
+
+def test_the_means_are_geometric():
+    found = {(mean["direction"], mean["with_toy"]): (mean["ratio"], mean["cases"])
+             for mean in run.means(rows_of(64.0, 0.5, 2.0, 8.0))}
+    assert found == {
+        ("forward", True): (4.0, 3), ("forward", False): (1.0, 2), ("input_grad", True): (8.0, 1),
+        ("input_grad", False): (8.0, 1), ("all", True): (4.757, 4), ("all", False): (2.0, 3)}
+
+
+# --- where it was measured ----------------------------------------------------------------------------------
+
+
+def test_the_machine_is_described_without_its_name(tmp_path):
+    cpuinfo = tmp_path / "cpuinfo"
+    one = "processor\t: 0\nmodel name\t: A Processor\nflags\t\t: fpu avx2 fma\n"
+    cpuinfo.write_text(one + "\n" + one.replace("A", "B"))
+    found = machine.description(cpuinfo)
+    assert (found["cpu"], found["vectors"]) == ("A Processor", ["avx2", "fma"])
+    assert set(found) == {"cpu", "cores", "vectors", "system", "architecture"}
+
+
+def test_a_machine_without_cpuinfo_is_described_too(tmp_path):
+    found = machine.description(tmp_path / "missing")
+    assert found["cpu"] and found["vectors"] == [] and found["cores"] >= 1
+
+
+# --- what is stored -----------------------------------------------------------------------------------------
+
+NUMBER, COUNT = (int, float), int
+SCHEMA = {
+    "format": COUNT, "date": str, "subject": str, "peers": [str], "missing": [str],
+    "machine": {"cpu": str, "cores": COUNT, "vectors": [str], "system": str, "architecture": str},
+    "versions": {...: str},
+    "settings": {
+        "rounds": COUNT, "block_seconds": NUMBER, "others": NUMBER, "patience": COUNT,
+        "seed": COUNT, "dtype": str, "threads": [COUNT], "cases": [str], "directions": [str],
+        "max_error": NUMBER},
+    "start_up": {"import": NUMBER, "first_call": NUMBER},
+    "means": [{"peer": str, "threads": COUNT, "direction": str, "with_toy": bool, "cases": COUNT,
+               "ratio": NUMBER}],
+}
+ROW = {
+    "case": str, "shape": str, "operations": COUNT, "direction": str, "threads": COUNT, "peer": str,
+    "ratio": {"median": NUMBER, "lower": NUMBER, "upper": NUMBER},
+    "seconds": {...: NUMBER}, "gflops": {...: NUMBER}, "errors": {...: NUMBER},
+    "rounds": COUNT, "dropped": COUNT, "quiet": bool,
+}
+SCHEMA |= {"cases": [ROW], "house": [ROW]}
+
+
+def problems(value, schema=SCHEMA, where="result"):
+    """Return where a stored value is not what the schema says; `...` stands for any name."""
+    if isinstance(schema, list):
+        if not isinstance(value, list):
+            return [f"{where}: {value!r}"]
+        return [each for place, item in enumerate(value)
+                for each in problems(item, schema[0], f"{where}[{place}]")]
+    if isinstance(schema, dict):
+        if not isinstance(value, dict) or ... not in schema and set(value) != set(schema):
+            return [f"{where}: {value!r}"]
+        return [each for name, item in value.items()
+                for each in problems(item, schema.get(name, schema.get(...)), f"{where}.{name}")]
+    if isinstance(value, bool) and schema is not bool or not isinstance(value, schema):
+        return [f"{where}: {value!r}"]
+    if isinstance(value, str) and re.search(r"^[/~]|[A-Z]:\\|/home/|/root/", value):
+        return [f"{where}: shows a path, {value}"]
+    return [] if isinstance(value, str) or math.isfinite(value) else [f"{where}: {value}"]
+
+
+@pytest.mark.parametrize(("value", "schema"), [
+    ({"a": 1}, {"b": int}), ({"a": 1}, {"a": int, "b": int}), ([1, "2"], [int]), (True, int),
+    (math.nan, NUMBER), ("/home/somebody/x", str), (None, NUMBER), ({"x": "1"}, {...: NUMBER}), (1, [int]),
+])
+def test_the_check_of_what_is_stored_finds_what_is_wrong(value, schema):
+    assert len(problems(value, schema)) == 1
+
+
+@pytest.mark.parametrize("path", STORED, ids=lambda path: path.stem)
+class TestStored:
+    """Each stored result is complete, quiet, right, and says of itself what can be counted again."""
+
+    def test_has_the_form_that_the_page_reads(self, path):
+        assert problems(read(path)) == []
+        assert read(path)["format"] == run.FORMAT
+
+    def test_has_every_case_of_the_table_once(self, path):
+        document = read(path)
+        settings = document["settings"]
+        assert settings["cases"] == list(run.NAMES)
+        assert settings["directions"] == list(shapes.DIRECTIONS)
+        assert settings["threads"] == [1, 2]
+        of_first_peer = [(row["case"], row["direction"], row["threads"]) for row in document["cases"]
+                         if row["peer"] == document["peers"][0]]
+        expected = itertools.product(settings["cases"], settings["directions"], settings["threads"])
+        assert sorted(of_first_peer) == sorted(expected)
+
+    def test_is_one_of_this_library_with_the_usual_settings(self, path):
+        document, usual = read(path), measure.Settings()
+        found = document["subject"], {name: document["settings"][name] for name in usual._fields}
+        assert found == (Convlib.name, usual._asdict()), "not a result of `make bench`: run it"
+
+    def test_was_measured_on_a_quiet_machine(self, path):
+        noisy = [(row["case"], row["direction"], row["threads"])
+                 for row in read(path)["cases"] if not row["quiet"]]
+        assert noisy == [], "run `make bench` again when nothing else is running"
+
+    def test_speaks_of_the_table_as_it_is_now(self, path):
+        table = {case.name: (case.text, case.operations) for case in (*shapes.CASES, shapes.HOUSE)}
+        document = read(path)
+        for row in document["cases"] + document["house"]:
+            assert (row["shape"], row["operations"]) == table[row["case"]]
+
+    def test_holds_no_wrong_result(self, path):
+        document = read(path)
+        errors = [error for row in document["cases"] + document["house"] for error in row["errors"].values()]
+        assert max(errors) <= measure.MAX_ERROR
+
+    def test_holds_the_means_of_its_own_ratios(self, path):
+        document = read(path)
+        assert document["means"] == run.means(document["cases"])
+
+
+def read(path):
+    return json.loads(path.read_text(encoding="utf-8"))
