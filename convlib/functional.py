@@ -18,12 +18,12 @@ __all__ = ["FEW", "ENOUGH", "conv2d", "conv2d_input_grad", "conv2d_weight_grad",
 # Chapter "Planes and vectors" (chapters/10_planes.ipynb)
 
 try:
-    from convlib.kernels import direct, loops, plans
+    from convlib.kernels import direct, plans, small
 except ImportError:
     direct = None
     warnings.warn("Numba is missing: convlib computes with NumPy alone", stacklevel=2)
 
-FEW = 50_000  # up to so many multiplications, the seven loops pay
+FEW = 20_000  # up to so many multiplications, planes alone pay
 ENOUGH = 2_000_000  # so many multiplications are worth the start of a thread
 
 
@@ -38,20 +38,33 @@ def _as_numbers(name, value):
 def _together(*arrays):
     """The arrays in their common data type, each in one piece; integers as int64."""
     dtype = arrays[0].dtype
-    if any(array.dtype != dtype for array in arrays) or dtype.char not in "fd":
-        dtype = np.result_type(*arrays)
-        dtype = dtype if dtype.kind == "f" else np.dtype(np.int64)
+    for array in arrays:
+        if array.dtype is not dtype or not array.flags.c_contiguous:
+            break
+    else:
+        if dtype.char in "fd":
+            return arrays
+    dtype = np.result_type(*arrays)
+    dtype = dtype if dtype.kind == "f" else np.dtype(np.int64)
     return [np.ascontiguousarray(array, dtype) for array in arrays]
 
 
 _remembered = lru_cache(maxsize=1024)(conv2d_geometry)
 
 
-def _geometry(input_size, weight_size, *settings):
+def _geometry(input_size, weight_size, stride, padding, dilation, groups):
     """The geometry; the plainest spelling of the settings is remembered."""
-    if all(type(setting) is int for setting in settings) and type(input_size) is tuple:
-        return _remembered(input_size, weight_size, *settings)
-    return conv2d_geometry(input_size, weight_size, *settings)
+    plain = type(stride) is type(padding) is type(dilation) is type(groups) is int
+    if plain and type(input_size) is type(weight_size) is tuple:
+        return _remembered(input_size, weight_size, stride, padding, dilation, groups)
+    return conv2d_geometry(input_size, weight_size, stride, padding, dilation, groups)
+
+
+def _as_key(size):
+    """A size that may be remembered: a tuple of plain ints. Others become lists."""
+    if type(size) is tuple and {*map(type, size)} != {int}:
+        return list(size)
+    return size
 
 
 @lru_cache(maxsize=1024)
@@ -144,13 +157,18 @@ def _forward(input, weight, bias, geometry):
     shape = (g.batch, g.out_channels, g.out_height, g.out_width)
     if _work(g) <= FEW:
         output = np.empty(shape, input.dtype)
-        loops.conv2d(input, weight, bias, g.stride, g.padding, g.dilation, g.groups, output)
+        small.conv2d(input, weight, bias, g.stride, _corner(g), g.dilation, g.groups, output)
         return output
     row = _one_row(g)
     images = input.reshape(g.batch, g.in_channels, row.height, row.width)
     kernels = _by_group(weight, g)
     flat = (g.batch, g.out_channels, row.out_height, row.out_width)
     return _correlate(images, kernels, bias, flat, plans.forward_plan, row).reshape(shape)
+
+
+def _corner(geometry):
+    """Zeros above and to the left of the image."""
+    return geometry.padding[0][0], geometry.padding[1][0]
 
 
 def _by_group(weight, geometry):
@@ -191,7 +209,7 @@ def conv2d_input_grad(
     """
     weight = _as_numbers("weight", weight)
     grad_output = _as_numbers("grad_output", grad_output)
-    geometry = _geometry(input_size, weight.shape, stride, padding, dilation, groups)
+    geometry = _geometry(_as_key(input_size), weight.shape, stride, padding, dilation, groups)
     batched = len(input_size) == 4
     check_grad_output(geometry, grad_output.shape, batched)
     flow = grad_output if batched else grad_output[np.newaxis]
@@ -207,10 +225,9 @@ def _backward_input(weight, grad_output, geometry):
     shape = (g.batch, g.in_channels, g.height, g.width)
     if _work(g) <= FEW:
         grad_input = np.empty(shape, weight.dtype)
-        loops.conv2d_backward(
-            grad_input, weight, grad_output, g.stride, g.padding, g.dilation, g.groups,
-            True, grad_input,
-        )  # fmt: skip
+        small.conv2d_input_grad(
+            weight, grad_output, g.stride, _corner(g), g.dilation, g.groups, grad_input
+        )
         return grad_input
     row = _one_row(g)
     flows = grad_output.reshape(g.batch, g.out_channels, row.out_height, row.out_width)
@@ -250,7 +267,7 @@ def conv2d_weight_grad(
     Source: Chapter 10; formula F18 of Chapter 4, generalised in Chapter 8.
     """
     input, grad_output = _as_numbers("input", input), _as_numbers("grad_output", grad_output)
-    geometry = _geometry(input.shape, weight_size, stride, padding, dilation, groups)
+    geometry = _geometry(input.shape, _as_key(weight_size), stride, padding, dilation, groups)
     batched = input.ndim == 4
     check_grad_output(geometry, grad_output.shape, batched)
     if not batched:
@@ -265,10 +282,9 @@ def _backward_weight(input, grad_output, shape, geometry):
         return numpy_kernels.conv2d_weight_grad(input, grad_output, g)
     grad_weight = np.empty(shape, input.dtype)
     if _work(g) <= FEW:
-        loops.conv2d_backward(
-            input, grad_weight, grad_output, g.stride, g.padding, g.dilation, g.groups,
-            False, grad_weight,
-        )  # fmt: skip
+        small.conv2d_weight_grad(
+            input, grad_output, g.stride, _corner(g), g.dilation, g.groups, grad_weight
+        )
         return grad_weight
     row = _one_row(g)
     plan, space = plans.weight_grad_plan(row, input.dtype)

@@ -1,0 +1,112 @@
+# Exported from chapters/ by tools/export.py: edit the chapter, not this file.
+"""Planes without plans and blocks: for layers so small that nothing else pays.
+
+Chapter 10 builds this module.
+"""
+
+import numpy as np
+
+from convlib.kernels.simd import compiled
+
+__all__ = ["conv2d", "conv2d_input_grad", "conv2d_weight_grad"]
+
+
+# Chapter "Planes and vectors" (chapters/10_planes.ipynb)
+
+@compiled
+def _sizes(input, weight, output, stride, corner, dilation):
+    """Height and width of a plane, and the length of a row of results."""
+    rows, columns = output.shape[2] - 1, output.shape[3] - 1
+    height = rows * stride[0] + (weight.shape[2] - 1) * dilation[0] + 1
+    width = columns * stride[1] + (weight.shape[3] - 1) * dilation[1] + 1
+    height, width = max(height, corner[0] + input.shape[2]), max(width, corner[1] + input.shape[3])
+    return height, width, rows * stride[0] * width + columns * stride[1] + 1
+
+
+@compiled
+def _fill(image, first, corner, planes):
+    """Write the channels of an image, from channel `first` on, into planes."""
+    for i in range(planes.shape[0]):
+        for p in range(image.shape[1]):
+            for q in range(image.shape[2]):
+                planes[i, corner[0] + p, corner[1] + q] = image[first + i, p, q]
+
+
+@compiled
+def conv2d(input, weight, bias, stride, corner, dilation, groups, output):
+    """Write the output of a small layer (Chapter 10)."""
+    sources, targets = weight.shape[1], weight.shape[0] // groups
+    height, width, length = _sizes(input, weight, output, stride, corner, dilation)
+    planes = np.zeros((sources, height, width), input.dtype)
+    rows = planes.reshape(sources, height * width)
+    results = np.empty(length, input.dtype)
+    for n in range(input.shape[0]):
+        for o in range(weight.shape[0]):
+            if o % targets == 0:
+                _fill(input[n], o // targets * sources, corner, planes)
+            results[:] = bias[o]
+            for i in range(sources):
+                for u in range(weight.shape[2]):
+                    for v in range(weight.shape[3]):
+                        k = weight[o, i, u, v]
+                        shift = u * dilation[0] * width + v * dilation[1]
+                        for x in range(length):
+                            results[x] += k * rows[i, shift + x]
+            for p in range(output.shape[2]):
+                for q in range(output.shape[3]):
+                    place = p * stride[0] * width + q * stride[1]
+                    output[n, o, p, q] = results[place]
+
+
+@compiled
+def conv2d_input_grad(weight, grad_output, stride, corner, dilation, groups, grad_input):
+    """Write the learning flow at the input of a small layer (Chapter 10)."""
+    sources, targets = weight.shape[1], weight.shape[0] // groups
+    height, width, length = _sizes(grad_input, weight, grad_output, stride, corner, dilation)
+    planes = np.zeros((sources, height, width), weight.dtype)
+    rows = planes.reshape(sources, height * width)
+    flow = np.zeros(length, weight.dtype)
+    for n in range(grad_output.shape[0]):
+        for o in range(weight.shape[0]):
+            for p in range(grad_output.shape[2]):
+                for q in range(grad_output.shape[3]):
+                    place = p * stride[0] * width + q * stride[1]
+                    flow[place] = grad_output[n, o, p, q]
+            for i in range(sources):
+                for u in range(weight.shape[2]):
+                    for v in range(weight.shape[3]):
+                        k = weight[o, i, u, v]
+                        shift = u * dilation[0] * width + v * dilation[1]
+                        for x in range(length):
+                            rows[i, shift + x] += k * flow[x]
+            if o % targets == targets - 1:
+                first = o // targets * sources
+                for i in range(sources):
+                    for p in range(grad_input.shape[2]):
+                        for q in range(grad_input.shape[3]):
+                            number = planes[i, corner[0] + p, corner[1] + q]
+                            grad_input[n, first + i, p, q] = number
+                planes[:] = 0
+
+
+@compiled
+def conv2d_weight_grad(input, grad_output, stride, corner, dilation, groups, grad_weight):
+    """Write the gradient of the weights of a small layer (Chapter 10)."""
+    sources, targets = grad_weight.shape[1], grad_weight.shape[0] // groups
+    height, width, _ = _sizes(input, grad_weight, grad_output, stride, corner, dilation)
+    planes = np.zeros((sources, height, width), input.dtype)
+    grad_weight[:] = 0
+    for n in range(input.shape[0]):
+        for o in range(grad_weight.shape[0]):
+            if o % targets == 0:
+                _fill(input[n], o // targets * sources, corner, planes)
+            for i in range(sources):
+                for u in range(grad_weight.shape[2]):
+                    for v in range(grad_weight.shape[3]):
+                        total = grad_weight[o, i, u, v]
+                        for p in range(grad_output.shape[2]):
+                            row = p * stride[0] + u * dilation[0]
+                            for q in range(grad_output.shape[3]):
+                                column = q * stride[1] + v * dilation[1]
+                                total += grad_output[n, o, p, q] * planes[i, row, column]
+                        grad_weight[o, i, u, v] = total
