@@ -94,10 +94,16 @@ def pack_weights(weight, taps, phases, group_weights, packed):
                 place = g * group_weights + w + k * (t1 - t0)
                 for source in range(sources):
                     for t in range(t0, t0 + (t1 - t0) // sources):
-                        for lane in range(side):
-                            packed[place + lane] = 0
-                            if k + lane < targets:
-                                packed[place + lane] = weight[g, k + lane, source, taps[t]]
+                        tap = taps[t]
+                        if side == 4 and k + 4 <= targets:  # spelt out: it is quicker
+                            packed[place] = weight[g, k, source, tap]
+                            packed[place + 1] = weight[g, k + 1, source, tap]
+                            packed[place + 2] = weight[g, k + 2, source, tap]
+                            packed[place + 3] = weight[g, k + 3, source, tap]
+                        else:
+                            packed[place : place + side] = 0
+                            for lane in range(min(side, targets - k)):
+                                packed[place + lane] = weight[g, k + lane, source, tap]
                         place += side
 
 

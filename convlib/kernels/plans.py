@@ -26,7 +26,7 @@ __all__ = [
 
 # Chapter "Planes and vectors" (chapters/10_planes.ipynb)
 
-NUMBERS_IN_A_PLANE = 2000  # small images share a plane until it has about so many
+NUMBERS_IN_A_PLANE = 1000  # small images share a plane until it has about so many
 TAPS_AT_ONCE = 300  # the planes of so many taps stay in the cache
 PLACES_AT_ONCE = 192  # the flow at so many places stays in the cache
 
