@@ -294,3 +294,14 @@ def test_an_error_leaves_the_package_alone(project):
     write_chapter(project, "01_second", code("print(1)"))
     assert export.main(["--root", str(project)]) == 1
     assert before == {path: path.read_bytes() for path in (project / "convlib").iterdir()}
+
+
+def test_what_numba_kept_is_forgotten_when_a_module_changes(tmp_path):
+    write_chapter(tmp_path, "01_one", code(FIRST))
+    write_toc(tmp_path, "01_one")
+    kept = tmp_path / "convlib" / "__pycache__" / "reference.one-1.py311.nbi"
+    kept.parent.mkdir(parents=True)
+    kept.touch()
+    assert export.main(["--root", str(tmp_path)]) == 0 and not kept.exists()
+    kept.touch()
+    assert export.main(["--root", str(tmp_path)]) == 0 and kept.exists()

@@ -437,6 +437,12 @@ def apply(root, files, kind, path):
     return f"written {path}"
 
 
+def forget_compiled(root):
+    """Delete what Numba has kept on disk: it does not notice that a function from another file has changed."""
+    for kept in (root / PACKAGE).rglob("*.nb[ic]"):
+        kept.unlink()
+
+
 def main(arguments=None):
     """Export, or check the export; return 1 if something is wrong."""
     parser = argparse.ArgumentParser(
@@ -454,6 +460,8 @@ def main(arguments=None):
     if not options.check:
         for kind, path in found:
             print(apply(options.root, files, kind, path))
+        if found:
+            forget_compiled(options.root)
         return 0
     for kind, path in found:
         print(f"{kind} {path}", file=sys.stderr)
