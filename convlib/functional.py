@@ -18,7 +18,7 @@ __all__ = ["FEW", "ENOUGH", "conv2d", "conv2d_input_grad", "conv2d_weight_grad",
 # Chapter "Planes and vectors" (chapters/10_planes.ipynb)
 
 try:
-    from convlib.kernels import direct, plans, small
+    from convlib.kernels import direct, loops, plans, small
 except ImportError:
     direct = None
     warnings.warn("Numba is missing: convlib computes with NumPy alone", stacklevel=2)
@@ -36,17 +36,20 @@ def _as_numbers(name, value):
 
 
 def _together(*arrays):
-    """The arrays in their common data type, each in one piece; integers as int64."""
+    """The arrays in their common data type, each in one piece; integers as int64.
+
+    What is read-only or oddly aligned is copied: to Numba it would be another type.
+    """
     dtype = arrays[0].dtype
     for array in arrays:
-        if array.dtype is not dtype or not array.flags.c_contiguous:
+        if array.dtype is not dtype or not array.flags.carray:
             break
     else:
-        if dtype.char in "fd":
+        if dtype.char in "fd" and dtype.isnative:
             return arrays
     dtype = np.result_type(*arrays)
-    dtype = dtype if dtype.kind == "f" else np.dtype(np.int64)
-    return [np.ascontiguousarray(array, dtype) for array in arrays]
+    dtype = np.dtype(dtype.char if dtype.kind == "f" else np.int64)
+    return [np.array(array, dtype, order="C") for array in arrays]
 
 
 _remembered = lru_cache(maxsize=1024)(conv2d_geometry)
@@ -155,15 +158,24 @@ def _forward(input, weight, bias, geometry):
     if not _is_compiled(input.dtype, g):
         return numpy_kernels.conv2d(input, weight, bias, g)
     shape = (g.batch, g.out_channels, g.out_height, g.out_width)
-    if _work(g) <= FEW:
-        output = np.empty(shape, input.dtype)
-        small.conv2d(input, weight, bias, g.stride, _corner(g), g.dilation, g.groups, output)
-        return output
-    row = _one_row(g)
-    images = input.reshape(g.batch, g.in_channels, row.height, row.width)
-    kernels = _by_group(weight, g)
-    flat = (g.batch, g.out_channels, row.out_height, row.out_width)
-    return _correlate(images, kernels, bias, flat, plans.forward_plan, row).reshape(shape)
+    large = _work(g) > FEW
+    if large:
+        row = _one_row(g)
+        images = input.reshape(g.batch, g.in_channels, row.height, row.width)
+        flat = (g.batch, g.out_channels, row.out_height, row.out_width)
+        output = _correlate(images, _by_group(weight, g), bias, flat, plans.forward_plan, row)
+        if _is_sound(output[0, :, :1, :1], weight):
+            return output.reshape(shape)
+    output = np.empty(shape, input.dtype)
+    settings = g.stride, _corner(g), g.dilation, g.groups
+    if large or not small.conv2d(input, weight, bias, *settings, output):
+        loops.conv2d(input, weight, bias, *settings, output)
+    return output
+
+
+def _is_sound(results, weight):
+    """Whether all weights are finite; if not, `results`, one of each phase, tell."""
+    return bool(np.isfinite(results).all() or np.isfinite(weight).all())
 
 
 def _corner(geometry):
@@ -220,21 +232,28 @@ def conv2d_input_grad(
 def _backward_input(weight, grad_output, geometry):
     """The learning flow of a batch, by the means that pays."""
     g = geometry
-    if not _is_compiled(weight.dtype, g) or not np.isfinite(weight.sum()):
+    if not _is_compiled(weight.dtype, g):
         return numpy_kernels.conv2d_input_grad(weight, grad_output, g)
     shape = (g.batch, g.in_channels, g.height, g.width)
-    if _work(g) <= FEW:
-        grad_input = np.empty(shape, weight.dtype)
-        small.conv2d_input_grad(
-            weight, grad_output, g.stride, _corner(g), g.dilation, g.groups, grad_input
+    large = _work(g) > FEW
+    if large:
+        row = _one_row(g)
+        flows = grad_output.reshape(g.batch, g.out_channels, row.out_height, row.out_width)
+        kernels = _by_group(weight, g).swapaxes(1, 2)  # sources and targets change places
+        no_bias = np.zeros(g.in_channels, weight.dtype)
+        flat = (g.batch, g.in_channels, row.height, row.width)
+        grad_input = _correlate(flows, kernels, no_bias, flat, plans.input_grad_plan, row)
+        if _is_sound(grad_input[0, :, : g.stride[0], : g.stride[1]], weight):
+            return grad_input.reshape(shape)
+    grad_input = np.empty(shape, weight.dtype)
+    settings = g.stride, _corner(g), g.dilation, g.groups
+    if large or not small.conv2d_input_grad(
+        weight, grad_output, *settings, grad_input
+    ):
+        loops.conv2d_backward(
+            grad_input, weight, grad_output, *settings, True, grad_input
         )
-        return grad_input
-    row = _one_row(g)
-    flows = grad_output.reshape(g.batch, g.out_channels, row.out_height, row.out_width)
-    kernels = _by_group(weight, g).swapaxes(1, 2)  # sources and targets change places
-    no_bias = np.zeros(g.in_channels, weight.dtype)
-    flat = (g.batch, g.in_channels, row.height, row.width)
-    return _correlate(flows, kernels, no_bias, flat, plans.input_grad_plan, row).reshape(shape)
+    return grad_input
 
 
 def conv2d_weight_grad(
@@ -281,21 +300,23 @@ def _backward_weight(input, grad_output, shape, geometry):
     if not _is_compiled(input.dtype, g):
         return numpy_kernels.conv2d_weight_grad(input, grad_output, g)
     grad_weight = np.empty(shape, input.dtype)
-    if _work(g) <= FEW:
-        small.conv2d_weight_grad(
-            input, grad_output, g.stride, _corner(g), g.dilation, g.groups, grad_weight
-        )
-        return grad_weight
-    row = _one_row(g)
-    plan, space = plans.weight_grad_plan(row, input.dtype)
-    parallel.run(
-        direct.weight_grad_images, _jobs(g), space, input.dtype,
-        input.reshape(g.batch, g.in_channels, row.height, row.width),
-        grad_output.reshape(g.batch, g.out_channels, row.out_height, row.out_width),
-        grad_weight.reshape(g.out_channels, -1), g.groups, plan,
-    )  # fmt: skip
-    if not np.isfinite(grad_weight).all():  # a zero of the planes may have met infinity
-        return numpy_kernels.conv2d_weight_grad(input, grad_output, g)
+    large = _work(g) > FEW
+    if large:
+        row = _one_row(g)
+        plan, space = plans.weight_grad_plan(row, input.dtype)
+        parallel.run(
+            direct.weight_grad_images, _jobs(g), space, input.dtype,
+            input.reshape(g.batch, g.in_channels, row.height, row.width),
+            grad_output.reshape(g.batch, g.out_channels, row.out_height, row.out_width),
+            grad_weight.reshape(g.out_channels, -1), g.groups, plan,
+        )  # fmt: skip
+        if np.isfinite(grad_weight).all():  # no zero of the planes has met infinity
+            return grad_weight
+    settings = g.stride, _corner(g), g.dilation, g.groups
+    if large or not small.conv2d_weight_grad(
+        input, grad_output, *settings, grad_weight
+    ):
+        loops.conv2d_backward(input, grad_weight, grad_output, *settings, False, grad_weight)
     return grad_weight
 
 
@@ -325,5 +346,6 @@ def conv2d_bias_grad(grad_output):
         expected = "(N, K, H, W) or (K, H, W)"
         raise ValueError(f"grad_output: expected shape {expected}, got {grad_output.shape}")
     axes = (0, 2, 3) if grad_output.ndim == 4 else (1, 2)
-    dtype = grad_output.dtype if grad_output.dtype.kind == "f" else np.int64
-    return grad_output.sum(axes, dtype=dtype)
+    dtype = grad_output.dtype.char if grad_output.dtype.kind == "f" else np.int64
+    with np.errstate(invalid="ignore"):  # infinity minus infinity is no reason to warn
+        return grad_output.sum(axes, dtype=dtype)

@@ -24,6 +24,15 @@ def _sizes(input, weight, output, stride, corner, dilation):
 
 
 @compiled
+def _is_finite(array):
+    """Whether all numbers are finite: then the sum of their zeros is zero."""
+    total = 0.0
+    for number in array.ravel():
+        total += number * 0
+    return total == 0
+
+
+@compiled
 def _fill(image, first, corner, planes):
     """Write the channels of an image, from channel `first` on, into planes."""
     for i in range(planes.shape[0]):
@@ -34,7 +43,9 @@ def _fill(image, first, corner, planes):
 
 @compiled
 def conv2d(input, weight, bias, stride, corner, dilation, groups, output):
-    """Write the output of a small layer (Chapter 10)."""
+    """Write the output of a small layer; return whether all weights are finite (Chapter 10)."""
+    if not _is_finite(weight):
+        return False
     sources, targets = weight.shape[1], weight.shape[0] // groups
     height, width, length = _sizes(input, weight, output, stride, corner, dilation)
     planes = np.zeros((sources, height, width), input.dtype)
@@ -56,11 +67,14 @@ def conv2d(input, weight, bias, stride, corner, dilation, groups, output):
                 for q in range(output.shape[3]):
                     place = p * stride[0] * width + q * stride[1]
                     output[n, o, p, q] = results[place]
+    return True
 
 
 @compiled
 def conv2d_input_grad(weight, grad_output, stride, corner, dilation, groups, grad_input):
-    """Write the learning flow at the input of a small layer (Chapter 10)."""
+    """Write the learning flow of a small layer; return whether all weights are finite."""
+    if not _is_finite(weight):
+        return False
     sources, targets = weight.shape[1], weight.shape[0] // groups
     height, width, length = _sizes(grad_input, weight, grad_output, stride, corner, dilation)
     planes = np.zeros((sources, height, width), weight.dtype)
@@ -87,11 +101,14 @@ def conv2d_input_grad(weight, grad_output, stride, corner, dilation, groups, gra
                             number = planes[i, corner[0] + p, corner[1] + q]
                             grad_input[n, first + i, p, q] = number
                 planes[:] = 0
+    return True
 
 
 @compiled
 def conv2d_weight_grad(input, grad_output, stride, corner, dilation, groups, grad_weight):
-    """Write the gradient of the weights of a small layer (Chapter 10)."""
+    """Write the gradient of small weights; return whether the flow is finite (Chapter 10)."""
+    if not _is_finite(grad_output):
+        return False
     sources, targets = grad_weight.shape[1], grad_weight.shape[0] // groups
     height, width, _ = _sizes(input, grad_weight, grad_output, stride, corner, dilation)
     planes = np.zeros((sources, height, width), input.dtype)
@@ -110,3 +127,4 @@ def conv2d_weight_grad(input, grad_output, stride, corner, dilation, groups, gra
                                 column = q * stride[1] + v * dilation[1]
                                 total += grad_output[n, o, p, q] * planes[i, row, column]
                         grad_weight[o, i, u, v] = total
+    return True
