@@ -6,7 +6,7 @@ Chapter 10 builds this module.
 
 import numpy as np
 
-from convlib.kernels.planes import collect, fill_planes
+from convlib.kernels.planes import collect, fill, fill_planes
 from convlib.kernels.simd import broadcast, compiled, fma, lanes, load, store, total
 
 __all__ = ["pack_weights", "correlate_images", "weight_grad_images"]
@@ -141,7 +141,7 @@ def _one_phase(planes, shifts, phase, weights, w, bias, results, layout, portion
     used = ((images[1] - images[0] - 1) * layout.rows + rows - 1) * layout.width + columns
     for k in range(count):
         place = k * layout.result_length
-        results[place : place + used] = bias[offset + channels[0] + k]
+        fill(results[place : place + used], bias[offset + channels[0] + k])
     if t1 > t0 and count > 0:
         _correlate_planes(
             planes, shifts, (t0, t1), weights, w, results, layout.result_length,
@@ -163,13 +163,14 @@ def _fill_flow(grad_output, first, last, k0, layout, panel, flow):
     targets, rows, columns = k0[1] - k0[0], grad_output.shape[2], grad_output.shape[3]
     for begin in range(0, targets, panel):
         place = begin * layout.result_length
-        flow[place : place + panel * layout.result_length] = 0
+        fill(flow[place : place + panel * layout.result_length], 0)
         for n in range(first, last):
             for p in range(rows):
                 x = place + ((n - first) * layout.rows + p) * layout.width * panel
                 for k in range(min(panel, targets - begin)):
+                    source, target = grad_output[n, k0[0] + begin + k, p], flow[x + k :]
                     for q in range(columns):
-                        flow[x + q * panel + k] = grad_output[n, k0[0] + begin + k, p, q]
+                        target[q * panel] = source[q]
 
 
 @compiled

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from convlib.kernels.simd import compiled
 
-__all__ = ["PlaneLayout", "fill_planes", "collect"]
+__all__ = ["PlaneLayout", "copy", "fill", "fill_planes", "collect"]
 
 
 # Chapter "Planes and vectors" (chapters/10_planes.ipynb)
@@ -33,6 +33,20 @@ class PlaneLayout(NamedTuple):
 
 
 @compiled
+def copy(source, target):
+    """Copy numbers one by one: for short rows quicker than a slice's assignment (Chapter 10)."""
+    for q in range(target.size):
+        target[q] = source[q]
+
+
+@compiled
+def fill(target, number):
+    """Write one number everywhere (Chapter 10)."""
+    for q in range(target.size):
+        target[q] = number
+
+
+@compiled
 def fill_planes(images, first, last, channels, layout, planes):
     """Write channels of some images into planes, with zeros around them (Chapter 10)."""
     place = 0
@@ -46,9 +60,9 @@ def fill_planes(images, first, last, channels, layout, planes):
                         if 0 <= row < images.shape[2]:
                             _fill_row(images, n, c, row, b, layout, planes, place)
                         else:
-                            planes[place : place + layout.width] = 0
+                            fill(planes[place : place + layout.width], 0)
                         place += layout.width
-                planes[place:end] = 0
+                fill(planes[place:end], 0)
                 place = end
 
 
@@ -58,16 +72,14 @@ def _fill_row(images, n, c, row, b, layout, planes, place):
     step, left, width = layout.column_phases, layout.left, images.shape[3]
     begin = min(layout.width, max(0, (left - b + step - 1) // step))
     end = max(begin, min(layout.width, (width - 1 + left - b) // step + 1))
-    for q in range(begin):
-        planes[place + q] = 0
-    if step == 1:  # said apart, so that the compiler copies vectors
-        for q in range(begin, end):
-            planes[place + q] = images[n, c, row, q - left]
+    target, source = planes[place : place + layout.width], images[n, c, row]
+    fill(target[:begin], 0)
+    if step == 1:
+        copy(source[begin - left : end - left], target[begin:end])
     else:
         for q in range(begin, end):
-            planes[place + q] = images[n, c, row, q * step + b - left]
-    for q in range(end, layout.width):
-        planes[place + q] = 0
+            target[q] = source[q * step + b - left]
+    fill(target[end:], 0)
 
 
 @compiled
@@ -78,11 +90,10 @@ def collect(planes, place, width, output, n, k, rows, columns):
     stride fills the input a phase at a time.
     """
     for p in range(rows[2]):
-        row = rows[0] + rows[1] * p
+        source, target = planes[place : place + columns[2]], output[n, k, rows[0] + rows[1] * p]
         if columns[1] == 1:
-            for q in range(columns[2]):
-                output[n, k, row, q] = planes[place + q]
+            copy(source, target)
         else:
             for q in range(columns[2]):
-                output[n, k, row, columns[0] + columns[1] * q] = planes[place + q]
+                target[columns[0] + columns[1] * q] = source[q]
         place += width
