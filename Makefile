@@ -14,12 +14,14 @@ LIBRARY := $(call find,convlib,-name '*.py')
 RESULTS := $(call find,benchmarks/results,)
 PAGES := $(call find,chapters tools/book,) _config.yml _toc.yml
 
-.PHONY: help book test bench lab text store rerun export browser clean distclean
+.PHONY: help book test coverage parity bench lab text store rerun export browser clean distclean
 .DELETE_ON_ERROR:
 
 help:
 	@echo 'make book      confirm the stored outputs, build the pages, say where they are'
 	@echo 'make test      the book, then everything else that must hold (what CI runs)'
+	@echo 'make coverage  the tests of convlib without compiling, and how much of it they reach (part of make test)'
+	@echo 'make parity    compare the results with PyTorch and with the tests of ONNX'
 	@echo 'make lab       open the chapters in JupyterLab'
 	@echo 'make text CHAPTER=01_one_kernel'
 	@echo '               write that chapter as text into _build/text, to edit it there'
@@ -42,7 +44,7 @@ help:
 	@$(BIN)/python -m pip install -qq --editable '.[book,test]'
 	@touch $@
 
-# Extras that only one command needs: .venv/.with-lab, .venv/.with-browser, .venv/.with-bench
+# Extras that only one command needs: .venv/.with-lab, .venv/.with-browser, .venv/.with-bench, .venv/.with-parity
 .venv/.with-%: .venv/.installed
 	@$(BIN)/python -m pip install -qq --editable '.[$*]'
 	@touch $@
@@ -73,6 +75,23 @@ test: book
 	$(BIN)/python tools/export.py --check
 	$(BIN)/ruff check --quiet
 	$(BIN)/python -m pytest
+	$(MAKE) coverage
+
+# The tests of the library, not compiled, so that every line can be followed; the few lines that only exist when
+# something is compiled are reached by a second program, which compiles anew.
+TESTS_OF_CONVLIB := $(addprefix tests/test_,functional.py processes.py numpy_kernels.py shapes.py general_reference.py \
+  reference.py gradcheck.py datasets.py figures.py)
+
+coverage: .venv/.installed
+	@mkdir -p _build && rm -rf _build/coverage && mkdir _build/coverage
+	NUMBA_DISABLE_JIT=1 COVERAGE_FILE=_build/coverage/data \
+	  $(BIN)/python -m pytest --quiet --numprocesses=2 --cov=convlib --cov-report= $(TESTS_OF_CONVLIB)
+	NUMBA_CACHE_DIR=_build/coverage COVERAGE_FILE=_build/coverage/data PYTHONPATH=. \
+	  $(BIN)/python -m coverage run --append tests/check_kernels.py margins 4
+	COVERAGE_FILE=_build/coverage/data $(BIN)/python -m coverage report --show-missing --fail-under=95
+
+parity: .venv/.with-parity
+	$(BIN)/python -m pytest tests/parity
 
 browser: _build/.book .venv/.with-browser
 	$(BIN)/python -m pytest tests/browser

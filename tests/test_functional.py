@@ -24,7 +24,7 @@ LARGEST = float("inf")
 
 def examples(number):
     options = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}
-    return settings(max_examples=max(10, number // 40) if SLOW else number, **options)
+    return settings(max_examples=max(8, number // 60) if SLOW else number, **options)
 
 
 # --- the means: which code computes, in portions of which size, with how many threads --------------------------------
@@ -260,9 +260,8 @@ def test_broken_numbers_come_close(index, dtype, tolerance, name):
     *arrays, options = some_layers()[index]
     random = np.random.default_rng(index)
     arrays = [random.normal(size=array.shape).astype(dtype) for array in arrays]
-    if SLOW:
-        arrays[0] = arrays[0][:1] if arrays[0].ndim == 4 else arrays[0]
-        arrays[3] = arrays[3][:1] if arrays[3].ndim == 4 else arrays[3]
+    if SLOW and index in (1, 2):
+        pytest.skip("takes long where nothing is compiled")
     with means(**EVERY_MEANS[name]):
         results = ours(*arrays, options)
     for result, known in zip(results, oracle(*arrays, options), strict=True):
@@ -405,7 +404,7 @@ def test_any_memory_layout_and_nothing_is_written_to(layout, dtype, few):
 
 
 def test_a_result_is_new_memory_each_time():
-    for *arrays, options in some_layers("f")[:2]:
+    for *arrays, options in some_layers("f")[-2:]:
         with means(few=0):
             first = ours(*arrays, options)
             copies = [each.copy() for each in first]
@@ -427,10 +426,8 @@ def test_sizes_may_be_lists_and_arrays(kind):
 @pytest.mark.parametrize("dtype", "fd")
 def test_the_same_bits_for_any_number_of_threads_and_every_time(dtype):
     random = np.random.default_rng(8)
-    for *arrays, options in some_layers()[: 2 if SLOW else None]:
+    for *arrays, options in some_layers()[-2 if SLOW else 0 :]:
         arrays = [random.normal(size=array.shape).astype(dtype) for array in arrays]
-        if SLOW:
-            arrays[0], arrays[3] = arrays[0][:1], arrays[3][:1]
         with means(few=0, enough=1, threads=1):
             first = ours(*arrays, options)
         for threads in (1, 2, 3, 2, 5):
@@ -463,7 +460,7 @@ def test_nan_and_infinity_arrive_where_they_are_seen(layer, value, which, place)
             assert_equal(ours(*arrays, options), expected, name)
 
 
-@pytest.mark.skipif(not COMPILED, reason="NumPy's products of matrices warn")
+@pytest.mark.skipif(SLOW or not COMPILED, reason="NumPy warns")
 @pytest.mark.parametrize("few", [0, LARGEST])
 def test_infinity_gives_no_warning(few):
     """PyTorch gives none, and a warning may be an error."""

@@ -72,7 +72,7 @@ def conv2d(input, weight, bias, stride, corner, dilation, groups, output):
 
 @compiled
 def conv2d_input_grad(weight, grad_output, stride, corner, dilation, groups, grad_input):
-    """Write the learning flow of a small layer; return whether all weights are finite."""
+    """Write a small layer's learning flow; return whether all weights are finite (Chapter 10)."""
     if not _is_finite(weight):
         return False
     sources, targets = weight.shape[1], weight.shape[0] // groups
