@@ -195,7 +195,8 @@ if numba.config.DISABLE_JIT:
         return np.full(lanes(array), array[index])
 
     def fma(a, b, c):
-        return a * b + c
+        with np.errstate(over="ignore", invalid="ignore"):  # a processor does not warn
+            return a * b + c
 
     def total(vector):
         while len(vector) > 1:
