@@ -20,6 +20,8 @@ from convlib import functional, numpy_kernels, reference, shapes
 SLOW = os.environ.get("NUMBA_DISABLE_JIT", "0") != "0"
 COMPILED = functional.direct is not None
 LARGEST = float("inf")
+# Vectors reach beyond the last result; what stands there (not collected) may be anything, and plain Python warns of it.
+pytestmark = [pytest.mark.filterwarnings("ignore::RuntimeWarning")] if SLOW else []
 
 
 def examples(number):
@@ -232,6 +234,8 @@ def test_small_layers_agree_with_the_sums_of_chapter_8(layer):
 @pytest.mark.parametrize("index", range(len(some_layers())))
 def test_rests_of_blocks_and_portions(index, dtype, name):
     *arrays, options = some_layers(dtype)[index]
+    if SLOW and index == 2:
+        pytest.skip("takes long where nothing is compiled")
     if SLOW:
         arrays, options = [a[..., :9, :9] if a.ndim > 2 else a for a in arrays[:3]], options
         *arrays, options = numbers(arrays[0].shape, arrays[1].shape, options, dtype * 4)
@@ -426,14 +430,15 @@ def test_sizes_may_be_lists_and_arrays(kind):
 @pytest.mark.parametrize("dtype", "fd")
 def test_the_same_bits_for_any_number_of_threads_and_every_time(dtype):
     random = np.random.default_rng(8)
-    for *arrays, options in some_layers()[-2 if SLOW else 0 :]:
+    for *arrays, options in some_layers()[-1 if SLOW else 0 :]:
         arrays = [random.normal(size=array.shape).astype(dtype) for array in arrays]
-        with means(few=0, enough=1, threads=1):
-            first = ours(*arrays, options)
-        for threads in (1, 2, 3, 2, 5):
-            with means(few=0, enough=1, threads=threads):
-                for one, other in zip(first, ours(*arrays, options), strict=True):
-                    assert one.tobytes() == other.tobytes()
+        for portions in (None, (40, 5, 7)):
+            with means(few=0, enough=1, threads=1, portions=portions):
+                first = ours(*arrays, options)
+            for threads in (1, 2, 3, 2, 5):
+                with means(few=0, enough=1, threads=threads, portions=portions):
+                    for one, other in zip(first, ours(*arrays, options), strict=True):
+                        assert one.tobytes() == other.tobytes()
 
 
 # --- NaN and infinity -------------------------------------------------------------------------------------------------
