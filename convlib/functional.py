@@ -12,7 +12,7 @@ import numpy as np
 from convlib import numpy_kernels, parallel
 from convlib.shapes import check_bias, check_grad_output, conv2d_geometry
 
-__all__ = ["FEW", "ENOUGH", "conv2d", "conv2d_input_grad", "conv2d_weight_grad", "conv2d_bias_grad"]
+__all__ = ["FEW", "ENOUGH", "MOVED", "conv2d", "conv2d_input_grad", "conv2d_weight_grad", "conv2d_bias_grad"]
 
 
 # Chapter "Planes and vectors" (chapters/10_planes.ipynb)
@@ -24,7 +24,8 @@ except ImportError:
     warnings.warn("Numba is missing: convlib computes with NumPy alone", stacklevel=2)
 
 FEW = 20_000  # up to so many multiplications, planes alone pay
-ENOUGH = 2_000_000  # so many multiplications are worth the start of a thread
+ENOUGH = 4_000_000  # so many multiplications are worth the start of a thread
+MOVED = 16  # moving a number takes as long as so many multiplications
 
 
 def _as_numbers(name, value):
@@ -81,7 +82,11 @@ def _work(geometry):
 
 def _jobs(geometry):
     """How many threads are worth their start."""
-    return max(1, min(parallel.get_num_threads(), _work(geometry) // ENOUGH))
+    g = geometry
+    inputs = g.in_channels * g.height * g.width
+    outputs = g.out_channels * g.out_height * g.out_width
+    work = _work(g) + MOVED * g.batch * (inputs + outputs)
+    return max(1, min(parallel.get_num_threads(), work // ENOUGH))
 
 
 def _is_compiled(dtype, geometry):
@@ -303,13 +308,15 @@ def _backward_weight(input, grad_output, shape, geometry):
     large = _work(g) > FEW
     if large:
         row = _one_row(g)
-        plan, space = plans.weight_grad_plan(row, input.dtype)
+        plan, sections, space = plans.weight_grad_plan(row, input.dtype)
+        sums = np.empty((sections, g.out_channels, grad_weight[0].size), input.dtype)
         parallel.run(
             direct.weight_grad_images, _jobs(g), space, input.dtype,
             input.reshape(g.batch, g.in_channels, row.height, row.width),
             grad_output.reshape(g.batch, g.out_channels, row.out_height, row.out_width),
-            grad_weight.reshape(g.out_channels, -1), g.groups, plan,
+            sums, g.groups, plan,
         )  # fmt: skip
+        grad_weight[:] = sums.sum(axis=0).reshape(shape)
         if np.isfinite(grad_weight).all():  # no zero of the planes has met infinity
             return grad_weight
     settings = g.stride, _corner(g), g.dilation, g.groups

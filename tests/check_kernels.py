@@ -112,12 +112,12 @@ def in_planes(memory, x, w, b, d, g, jobs, missing=0):
     yield lambda: correlate(memory, flows, turned, zeros, images.shape, make_plan, row, jobs, missing).reshape(x.shape)
 
     def weight_grad():
-        plan, space = plans.weight_grad_plan(row, x.dtype)
-        grad = memory.array((g.out_channels, w[0].size), x.dtype)
+        plan, sections, space = plans.weight_grad_plan(row, x.dtype)
+        grad = memory.array((sections, g.out_channels, w[0].size), x.dtype)
         for job in range(jobs):
             workspace = memory.array(space - missing, x.dtype)
             direct.weight_grad_images(job, jobs, images, flows, grad, g.groups, plan, workspace)
-        return grad.reshape(w.shape)
+        return grad.sum(axis=0).reshape(w.shape)
 
     yield weight_grad
 

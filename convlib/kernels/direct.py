@@ -238,36 +238,52 @@ def _six(t, taps, shifts, phases, length):
 
 
 @compiled
-def weight_grad_images(job, jobs, images, grad_output, grad_weight, groups, plan, workspace):
-    """Compute one job's share of the gradient of the weights (Chapter 10)."""
+def weight_grad_images(job, jobs, images, grad_output, sums, groups, plan, workspace):
+    """Compute one job's share of the gradient of the weights (Chapter 10).
+
+    `sums` has the axes section, output channel and tap.
+    """
     layout, shifts, portion = plan
-    sources, targets = images.shape[1] // groups, grad_output.shape[1] // groups
+    sources, sections = images.shape[1] // groups, sums.shape[0]
+    parts = min(jobs, sources) if sections == 1 else 1
+    sets = (images.shape[0] + layout.images - 1) // layout.images
+    for item in range(job, sections * groups * parts, jobs):
+        section, group, part = item // (groups * parts), item // parts % groups, item % parts
+        channels = (group * sources + sources * part // parts,
+                    group * sources + sources * (part + 1) // parts)
+        some = (sets * section // sections, sets * (section + 1) // sections)
+        _one_section(images, grad_output, sums[section], group, groups, channels, some,
+                     layout, shifts, portion, workspace)
+
+
+@compiled
+def _one_section(images, grad_output, sums, group, groups, channels, sets,
+                 layout, shifts, portion, workspace):
+    """Sum over some sets of images, for some input channels of a group."""
+    targets, first_source = grad_output.shape[1] // groups, group * (images.shape[1] // groups)
     panel = 1 if targets == 1 else 2 * lanes(images)
     flow_size = (targets + panel - 1) // panel * panel * layout.result_length
-    parts = min(jobs, sources)
-    for item in range(job, groups * parts, jobs):
-        group, part = item // parts, item % parts
-        c0, c1 = sources * part // parts, sources * (part + 1) // parts
-        size = (c1 - c0) * layout.row_phases * layout.column_phases * layout.length
-        planes, flow = workspace[:size], workspace[size : size + flow_size]
-        results = workspace[size + flow_size :]
-        channels = (group * sources + c0, group * sources + c1)
-        k0 = (group * targets, (group + 1) * targets)
-        grad = grad_weight[k0[0] : k0[1], c0 * shifts.size : c1 * shifts.size]
-        grad[:] = 0
-        results[: flow_size // layout.result_length * (grad.shape[1] + 5)] = 0
-        for first in range(0, images.shape[0], layout.images):
-            last = min(images.shape[0], first + layout.images)
-            fill_planes(images, first, last, channels, layout, planes)
-            _fill_flow(grad_output, first, last, k0, layout, panel, flow)
-            rows = (last - first - 1) * layout.rows + grad_output.shape[2] - 1
-            used = rows * layout.width + grad_output.shape[3]
-            if panel == 1:
-                _add_depthwise(planes, shifts, layout, flow, used, grad)
-            else:
-                _add_products(planes, shifts, layout, flow, used, panel, portion, grad, results)
-        if panel > 1:
-            _collect_weights(results, panel, grad)
+    phases = layout.row_phases * layout.column_phases
+    size = (channels[1] - channels[0]) * phases * layout.length
+    planes, flow = workspace[:size], workspace[size : size + flow_size]
+    results = workspace[size + flow_size :]
+    k0 = (group * targets, (group + 1) * targets)
+    taps = ((channels[0] - first_source) * shifts.size, (channels[1] - first_source) * shifts.size)
+    grad = sums[k0[0] : k0[1], taps[0] : taps[1]]
+    grad[:] = 0
+    fill(results[: flow_size // layout.result_length * (grad.shape[1] + 5)], 0)
+    for first in range(sets[0] * layout.images, sets[1] * layout.images, layout.images):
+        last = min(images.shape[0], first + layout.images)
+        fill_planes(images, first, last, channels, layout, planes)
+        _fill_flow(grad_output, first, last, k0, layout, panel, flow)
+        rows = (last - first - 1) * layout.rows + grad_output.shape[2] - 1
+        used = rows * layout.width + grad_output.shape[3]
+        if panel == 1:
+            _add_depthwise(planes, shifts, layout, flow, used, grad)
+        else:
+            _add_products(planes, shifts, layout, flow, used, panel, portion, grad, results)
+    if panel > 1:
+        _collect_weights(results, panel, grad)
 
 
 @compiled

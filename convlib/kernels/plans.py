@@ -16,6 +16,8 @@ __all__ = [
     "NUMBERS_IN_A_PLANE",
     "TAPS_AT_ONCE",
     "PLACES_AT_ONCE",
+    "SECTIONS",
+    "SUMS",
     "CorrelationPlan",
     "WeightGradPlan",
     "forward_plan",
@@ -29,6 +31,8 @@ __all__ = [
 NUMBERS_IN_A_PLANE = 1000  # small images share a plane until it has about so many
 TAPS_AT_ONCE = 300  # the planes of so many taps stay in the cache
 PLACES_AT_ONCE = 192  # the flow at so many places stays in the cache
+SECTIONS = 4  # of the images, for the gradient of the weights ...
+SUMS = 4_000_000  # ... if all their sums are no more than this
 
 
 class CorrelationPlan(NamedTuple):
@@ -115,7 +119,7 @@ def forward_plan(geometry, dtype, jobs):
 
 @lru_cache(maxsize=1024)
 def weight_grad_plan(geometry, dtype):
-    """Return the plan of the gradient of the weights, and the size of the workspace.
+    """Return the plan of the gradient of the weights, its sections, and the workspace's size.
 
     Notes
     -----
@@ -130,7 +134,9 @@ def weight_grad_plan(geometry, dtype):
     panels = 1 if targets == 1 else _round_up(targets, 2 * lanes)
     planes = sources * g.stride[0] * g.stride[1] * layout.length
     space = planes + panels * (layout.result_length + sources * shifts.size + 5)
-    return WeightGradPlan(layout, shifts, PLACES_AT_ONCE), space
+    sets = -(-g.batch // layout.images)
+    sections = max(1, min(SECTIONS, sets, SUMS // (g.out_channels * sources * shifts.size)))
+    return WeightGradPlan(layout, shifts, PLACES_AT_ONCE), sections, space
 
 
 def _correlation_plan(layout, shifts, phases, taps, sources, targets, geometry, jobs):
