@@ -7,7 +7,7 @@ Python threads may call the library at once, and a forked process begins with a 
 
 import os
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import numpy as np
 
@@ -99,5 +99,6 @@ def run(kernel, jobs, space, dtype, *arguments):
     try:
         one(0)
     finally:
+        wait(others)  # all of them, before a mistake is told: nobody works on behind its back
         for other in others:
             other.result()
