@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 
 import numpy as np
 
-__all__ = ["get_num_threads", "set_num_threads", "run"]
+__all__ = ["get_num_threads", "set_num_threads", "kept", "run"]
 
 
 # Chapter "Planes and vectors" (chapters/10_planes.ipynb)
@@ -76,12 +76,22 @@ def set_num_threads(threads):
     _pool.threads = int(threads)
 
 
-def _workspace(size, dtype):
-    """This thread's own memory for intermediate results, kept from call to call."""
-    arrays = _kept.__dict__
-    if dtype not in arrays or arrays[dtype].size < size:
-        arrays[dtype] = np.empty(size, dtype)
-    return arrays[dtype]
+def kept(name, size, dtype):
+    """Return this thread's own memory of that name, kept from call to call.
+
+    It has room for `size` numbers or more, begins where a vector register would, and holds
+    whatever was left in it.
+
+    Notes
+    -----
+    Source: Chapter 10.
+    """
+    arrays, key = _kept.__dict__, f"{name} {dtype.char}"
+    if key not in arrays or arrays[key].size < size:
+        numbers = np.empty(size + 64 // dtype.itemsize, dtype)
+        begin = -numbers.ctypes.data % 64 // dtype.itemsize
+        arrays[key] = numbers[begin : begin + size]
+    return arrays[key]
 
 
 def run(kernel, jobs, space, dtype, *arguments):
@@ -93,7 +103,7 @@ def run(kernel, jobs, space, dtype, *arguments):
     """
 
     def one(job):
-        kernel(job, jobs, *arguments, _workspace(space, np.dtype(dtype).char))
+        kernel(job, jobs, *arguments, kept("workspace", space, dtype))
 
     others = [_pool.submit(one, job) for job in range(1, jobs)]
     try:
