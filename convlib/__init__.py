@@ -8,6 +8,7 @@ all names.
 """
 
 from convlib import datasets, figures, gradcheck, reference, shapes
+from convlib.algorithms import get_winograd, set_winograd
 from convlib.functional import conv2d, conv2d_bias_grad, conv2d_input_grad, conv2d_weight_grad
 from convlib.parallel import get_num_threads, set_num_threads
 
@@ -17,6 +18,8 @@ __all__ = [
     "gradcheck",
     "reference",
     "shapes",
+    "get_winograd",
+    "set_winograd",
     "conv2d",
     "conv2d_bias_grad",
     "conv2d_input_grad",

@@ -1,29 +1,21 @@
 # Exported from chapters/ by tools/export.py: edit the chapter, not this file.
-"""The convolution layer for any shape: checked, then computed by the means that pays.
+"""The convolution layer for any shape: checked, then computed by the algorithm that pays.
 
-Chapter 10 builds this module.
+Chapter 14 builds this module.
 """
 
-import warnings
 from functools import lru_cache
 
 import numpy as np
 
-from convlib import numpy_kernels, parallel
+from convlib import algorithms, numpy_kernels, parallel
 from convlib.shapes import check_bias, check_grad_output, conv2d_geometry
 
-__all__ = ["FEW", "ENOUGH", "MOVED", "conv2d", "conv2d_input_grad", "conv2d_weight_grad", "conv2d_bias_grad"]
+__all__ = ["ENOUGH", "MOVED", "conv2d", "conv2d_input_grad", "conv2d_weight_grad", "conv2d_bias_grad"]
 
 
-# Chapter "Planes and vectors" (chapters/10_planes.ipynb)
+# Chapter "Choosing" (chapters/14_choosing.ipynb)
 
-try:
-    from convlib.kernels import direct, loops, plans, small
-except ImportError:
-    direct = None
-    warnings.warn("Numba is missing: convlib computes with NumPy alone", stacklevel=2)
-
-FEW = 20_000  # up to so many multiplications, planes alone pay
 ENOUGH = 4_000_000  # so many multiplications are worth the start of a thread
 MOVED = 16  # moving a number takes as long as so many multiplications
 
@@ -72,54 +64,41 @@ def _as_key(size):
 
 
 @lru_cache(maxsize=1024)
-def _work(geometry):
-    """How many multiplications a layer takes."""
+def _effort(geometry):
+    """How long a layer takes, counted in multiplications."""
     g = geometry
-    places = g.batch * g.out_height * g.out_width
-    taps = g.in_channels // g.groups * g.kernel_height * g.kernel_width
-    return places * g.out_channels * taps
+    inputs = g.in_channels * g.height * g.width
+    outputs = g.out_channels * g.out_height * g.out_width
+    return algorithms.work(g) + MOVED * g.batch * (inputs + outputs)
 
 
 def _jobs(geometry):
     """How many threads are worth their start."""
-    g = geometry
-    inputs = g.in_channels * g.height * g.width
-    outputs = g.out_channels * g.out_height * g.out_width
-    work = _work(g) + MOVED * g.batch * (inputs + outputs)
-    return max(1, min(parallel.get_num_threads(), work // ENOUGH))
+    return max(1, min(parallel.get_num_threads(), _effort(geometry) // ENOUGH))
 
 
-def _is_compiled(dtype, geometry):
-    """Whether there is compiled code for these numbers, and anything to compute."""
-    return direct is not None and dtype.char in "fd" and 0 not in geometry[:4]
+def _compute(direction, algorithm, arrays, geometry):
+    """The result by the algorithm that is named, or else by the one that pays."""
+    name, dtype, known = algorithm, arrays[0].dtype, algorithms.ALGORITHMS
+    if algorithm is None:
+        name = algorithms.choose(direction, geometry, dtype)
+    else:
+        algorithms.check_algorithm(algorithm, geometry, dtype)
+        if 0 in geometry[:4]:  # nothing to compute
+            name = "numpy"
+    jobs = 1 if name == "tiny" else _jobs(geometry)
+    for each in (name, "direct", "loops"):
+        if each in known:
+            result = getattr(known[each], direction)(*arrays, geometry, jobs)
+            if result is not None:
+                return result
+    last = "conv2d" if direction == "forward" else f"conv2d_{direction}"
+    return getattr(numpy_kernels, last)(*arrays, geometry)
 
 
-def _one_row(geometry):
-    """A 1 x 1 kernel does not care for rows: take the whole image as one."""
-    g = geometry
-    if (g.kernel_height, g.kernel_width, g.stride) == (1, 1, (1, 1)) and not any(
-        sum(g.padding, ())
-    ):
-        numbers = g.height * g.width
-        return g._replace(height=1, width=numbers, out_height=1, out_width=numbers)
-    return g
-
-
-def _correlate(images, weight, bias, shape, make_plan, geometry):
-    """Pack the weights and let the jobs correlate."""
-    jobs = _jobs(geometry)
-    plan, taps, size, space = make_plan(geometry, images.dtype, jobs)
-    packed = np.empty(size, images.dtype)
-    direct.pack_weights(weight, taps, plan.phases, plan.group_weights, packed)
-    output = np.empty(shape, images.dtype)
-    parallel.run(
-        direct.correlate_images, jobs, space, images.dtype,
-        images, packed, bias, output, geometry.groups, plan,
-    )  # fmt: skip
-    return output
-
-
-def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
+def conv2d(
+    input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, algorithm=None
+):
     """Compute the output of a convolution layer.
 
     Parameters
@@ -132,6 +111,8 @@ def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
         One number for each output channel.
     stride, padding, dilation, groups
         As in `convlib.shapes.conv2d_geometry`.
+    algorithm : str, optional
+        A name of `convlib.algorithms.ALGORITHMS`; None chooses the one that pays.
 
     Returns
     -------
@@ -145,59 +126,22 @@ def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
 
     Notes
     -----
-    Source: Chapter 10; the formulas F03 and F04 of Chapter 2, generalised in Chapter 8.
+    Source: Chapter 14; the formulas F03 and F04 of Chapter 2, generalised in Chapter 8.
     """
     input, weight = _as_numbers("input", input), _as_numbers("weight", weight)
     geometry = _geometry(input.shape, weight.shape, stride, padding, dilation, groups)
     bias = np.zeros(len(weight), weight.dtype) if bias is None else _as_numbers("bias", bias)
     check_bias(geometry, bias.shape)
     batched = input.ndim == 4
-    input, weight, bias = _together(input if batched else input[np.newaxis], weight, bias)
-    output = _forward(input, weight, bias, geometry)
+    arrays = _together(input if batched else input[np.newaxis], weight, bias)
+    output = _compute("forward", algorithm, arrays, geometry)
     return output if batched else output[0]
 
 
-def _forward(input, weight, bias, geometry):
-    """The output of a batch, by the means that pays."""
-    g = geometry
-    if not _is_compiled(input.dtype, g):
-        return numpy_kernels.conv2d(input, weight, bias, g)
-    shape = (g.batch, g.out_channels, g.out_height, g.out_width)
-    large = _work(g) > FEW
-    if large:
-        row = _one_row(g)
-        images = input.reshape(g.batch, g.in_channels, row.height, row.width)
-        flat = (g.batch, g.out_channels, row.out_height, row.out_width)
-        output = _correlate(images, _by_group(weight, g), bias, flat, plans.forward_plan, row)
-        if _is_sound(output[0, :, :1, :1], weight):
-            return output.reshape(shape)
-    output = np.empty(shape, input.dtype)
-    settings = g.stride, _corner(g), g.dilation, g.groups
-    if large or not small.conv2d(input, weight, bias, *settings, output):
-        loops.conv2d(input, weight, bias, *settings, output)
-    return output
-
-
-def _is_sound(results, weight):
-    """Whether all weights are finite; if not, `results`, one of each phase, tell."""
-    return bool(np.isfinite(results).all() or np.isfinite(weight).all())
-
-
-def _corner(geometry):
-    """Zeros above and to the left of the image."""
-    return geometry.padding[0][0], geometry.padding[1][0]
-
-
-def _by_group(weight, geometry):
-    """The weights by group, output channel, input channel and tap."""
-    g = geometry
-    shape = (g.groups, g.out_channels // g.groups, g.in_channels // g.groups, -1)
-    return weight.reshape(shape)
-
-
 def conv2d_input_grad(
-    input_size, weight, grad_output, stride=1, padding=0, dilation=1, groups=1
-):
+    input_size, weight, grad_output, stride=1, padding=0, dilation=1, groups=1, *,
+    algorithm=None,
+):  # fmt: skip
     """Compute the learning flow at the input of a convolution layer.
 
     Parameters
@@ -210,6 +154,8 @@ def conv2d_input_grad(
         The learning flow at the output.
     stride, padding, dilation, groups
         As in `convlib.shapes.conv2d_geometry`.
+    algorithm : str, optional
+        A name of `convlib.algorithms.ALGORITHMS`; None chooses the one that pays.
 
     Returns
     -------
@@ -222,7 +168,7 @@ def conv2d_input_grad(
 
     Notes
     -----
-    Source: Chapter 10; formula F12 of Chapter 3, generalised in Chapter 8.
+    Source: Chapter 14; formula F12 of Chapter 3, generalised in Chapter 8.
     """
     weight = _as_numbers("weight", weight)
     grad_output = _as_numbers("grad_output", grad_output)
@@ -230,40 +176,14 @@ def conv2d_input_grad(
     batched = len(input_size) == 4
     check_grad_output(geometry, grad_output.shape, batched)
     flow = grad_output if batched else grad_output[np.newaxis]
-    grad_input = _backward_input(*_together(weight, flow), geometry)
+    grad_input = _compute("input_grad", algorithm, _together(weight, flow), geometry)
     return grad_input if batched else grad_input[0]
 
 
-def _backward_input(weight, grad_output, geometry):
-    """The learning flow of a batch, by the means that pays."""
-    g = geometry
-    if not _is_compiled(weight.dtype, g):
-        return numpy_kernels.conv2d_input_grad(weight, grad_output, g)
-    shape = (g.batch, g.in_channels, g.height, g.width)
-    large = _work(g) > FEW
-    if large:
-        row = _one_row(g)
-        flows = grad_output.reshape(g.batch, g.out_channels, row.out_height, row.out_width)
-        kernels = _by_group(weight, g).swapaxes(1, 2)  # sources and targets change places
-        no_bias = np.zeros(g.in_channels, weight.dtype)
-        flat = (g.batch, g.in_channels, row.height, row.width)
-        grad_input = _correlate(flows, kernels, no_bias, flat, plans.input_grad_plan, row)
-        if _is_sound(grad_input[0, :, : g.stride[0], : g.stride[1]], weight):
-            return grad_input.reshape(shape)
-    grad_input = np.empty(shape, weight.dtype)
-    settings = g.stride, _corner(g), g.dilation, g.groups
-    if large or not small.conv2d_input_grad(
-        weight, grad_output, *settings, grad_input
-    ):
-        loops.conv2d_backward(
-            grad_input, weight, grad_output, *settings, True, grad_input
-        )
-    return grad_input
-
-
 def conv2d_weight_grad(
-    input, weight_size, grad_output, stride=1, padding=0, dilation=1, groups=1
-):
+    input, weight_size, grad_output, stride=1, padding=0, dilation=1, groups=1, *,
+    algorithm=None,
+):  # fmt: skip
     """Compute how the loss changes with each weight of a convolution layer.
 
     Parameters
@@ -276,6 +196,8 @@ def conv2d_weight_grad(
         The learning flow at the output.
     stride, padding, dilation, groups
         As in `convlib.shapes.conv2d_geometry`.
+    algorithm : str, optional
+        A name of `convlib.algorithms.ALGORITHMS`; None chooses the one that pays.
 
     Returns
     -------
@@ -288,7 +210,7 @@ def conv2d_weight_grad(
 
     Notes
     -----
-    Source: Chapter 10; formula F18 of Chapter 4, generalised in Chapter 8.
+    Source: Chapter 14; formula F18 of Chapter 4, generalised in Chapter 8.
     """
     input, grad_output = _as_numbers("input", input), _as_numbers("grad_output", grad_output)
     geometry = _geometry(input.shape, _as_key(weight_size), stride, padding, dilation, groups)
@@ -296,35 +218,7 @@ def conv2d_weight_grad(
     check_grad_output(geometry, grad_output.shape, batched)
     if not batched:
         input, grad_output = input[np.newaxis], grad_output[np.newaxis]
-    return _backward_weight(*_together(input, grad_output), tuple(weight_size), geometry)
-
-
-def _backward_weight(input, grad_output, shape, geometry):
-    """The gradient of the weights, by the means that pays."""
-    g = geometry
-    if not _is_compiled(input.dtype, g):
-        return numpy_kernels.conv2d_weight_grad(input, grad_output, g)
-    grad_weight = np.empty(shape, input.dtype)
-    large = _work(g) > FEW
-    if large:
-        row = _one_row(g)
-        plan, sections, space = plans.weight_grad_plan(row, input.dtype)
-        sums = np.empty((sections, g.out_channels, grad_weight[0].size), input.dtype)
-        parallel.run(
-            direct.weight_grad_images, _jobs(g), space, input.dtype,
-            input.reshape(g.batch, g.in_channels, row.height, row.width),
-            grad_output.reshape(g.batch, g.out_channels, row.out_height, row.out_width),
-            sums, g.groups, plan,
-        )  # fmt: skip
-        grad_weight[:] = sums.sum(axis=0).reshape(shape)
-        if np.isfinite(grad_weight).all():  # no zero of the planes has met infinity
-            return grad_weight
-    settings = g.stride, _corner(g), g.dilation, g.groups
-    if large or not small.conv2d_weight_grad(
-        input, grad_output, *settings, grad_weight
-    ):
-        loops.conv2d_backward(input, grad_weight, grad_output, *settings, False, grad_weight)
-    return grad_weight
+    return _compute("weight_grad", algorithm, _together(input, grad_output), geometry)
 
 
 def conv2d_bias_grad(grad_output):
@@ -346,7 +240,7 @@ def conv2d_bias_grad(grad_output):
 
     Notes
     -----
-    Source: Chapter 10; formula F20 of Chapter 5.
+    Source: Chapter 14; formula F20 of Chapter 5.
     """
     grad_output = _as_numbers("grad_output", grad_output)
     if grad_output.ndim not in (3, 4):

@@ -7,7 +7,15 @@ comes from `convlib.shapes.conv2d_geometry`, and the arrays are as it says.
 
 import numpy as np
 
-__all__ = ["conv2d", "conv2d_input_grad", "conv2d_weight_grad"]
+__all__ = [
+    "conv2d",
+    "conv2d_input_grad",
+    "conv2d_weight_grad",
+    "suits",
+    "forward",
+    "input_grad",
+    "weight_grad",
+]
 
 
 # Chapter "From loops to machine code" (chapters/09_machine_code.ipynb)
@@ -152,3 +160,31 @@ def conv2d_weight_grad(input, grad_output, geometry):
             seen = _columns(_seen(padded[images], u, v, geometry)).swapaxes(-1, -2)
             grad_weight[..., u, v] += (flow[images] @ seen).sum(axis=0)
     return grad_weight.reshape(K, C // groups, kh, kw)
+
+
+# Chapter "Choosing" (chapters/14_choosing.ipynb)
+
+def suits(geometry, dtype):
+    """Tell whether NumPy can compute a layer: always (Chapter 14)."""
+    return True
+
+
+def forward(input, weight, bias, geometry, jobs):
+    """Return the output, or None if a weight is not finite (Chapter 14)."""
+    if not np.isfinite(weight).all():  # it would meet the zeros of the padding
+        return None
+    return conv2d(input, weight, bias, geometry)
+
+
+def input_grad(weight, grad_output, geometry, jobs):
+    """Return the learning flow, or None if a weight is not finite (Chapter 14)."""
+    if not np.isfinite(weight).all():
+        return None
+    return conv2d_input_grad(weight, grad_output, geometry)
+
+
+def weight_grad(input, grad_output, geometry, jobs):
+    """Return the gradient of the weights, or None if the flow is not finite (Chapter 14)."""
+    if not np.isfinite(grad_output).all():
+        return None
+    return conv2d_weight_grad(input, grad_output, geometry)

@@ -15,10 +15,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import convlib
-from convlib import functional, numpy_kernels, reference, shapes
+from convlib import algorithms, functional, numpy_kernels, reference, shapes
 
 SLOW = os.environ.get("NUMBA_DISABLE_JIT", "0") != "0"
-COMPILED = functional.direct is not None
+COMPILED = "direct" in algorithms.ALGORITHMS
+if COMPILED:
+    from convlib.kernels import plans
 LARGEST = float("inf")
 # Vectors reach beyond the last result; what stands there (not collected) may be anything, and plain Python warns of it.
 pytestmark = [pytest.mark.filterwarnings("ignore::RuntimeWarning")] if SLOW else []
@@ -32,40 +34,56 @@ def examples(number):
 # --- the means: which code computes, in portions of which size, with how many threads --------------------------------
 
 NAMES = "NUMBERS_IN_A_PLANE", "TAPS_AT_ONCE", "PLACES_AT_ONCE"
+BY_FEW = {None: None, 0: "direct", LARGEST: "tiny"}
 
 
 def forget_plans():
     if COMPILED:
         for name in ("forward_plan", "input_grad_plan", "weight_grad_plan"):
-            getattr(functional.plans, name).cache_clear()
+            getattr(plans, name).cache_clear()
+
+
+def always(name):
+    """A choice of one algorithm; NumPy where convlib takes it: for whole numbers, or if there is nothing to compute."""
+    choose = algorithms.choose
+
+    def chosen(direction, geometry, dtype):
+        usual = choose(direction, geometry, dtype)
+        return usual if usual == "numpy" or name not in algorithms.ALGORITHMS else name
+
+    return chosen if name else choose
 
 
 @contextlib.contextmanager
-def means(few=None, enough=None, threads=None, portions=None):
-    """Compute with other thresholds, put back afterwards."""
-    before = functional.FEW, functional.ENOUGH, convlib.get_num_threads()
-    portions_before = [getattr(functional.plans, name) for name in NAMES] if COMPILED else []
-    functional.FEW = functional.FEW if few is None else few
+def means(few=None, enough=None, threads=None, portions=None, algorithm=None):
+    """Compute by an algorithm (`few`: 0 for planes, LARGEST for tiny planes), without Winograd; put back afterwards."""
+    before = algorithms.choose, functional.ENOUGH, convlib.get_num_threads(), convlib.get_winograd()
+    portions_before = [getattr(plans, name) for name in NAMES] if COMPILED else []
+    algorithms.choose = always(algorithm or BY_FEW[few])
     functional.ENOUGH = functional.ENOUGH if enough is None else enough
     convlib.set_num_threads(threads or before[2])
+    convlib.set_winograd(False)  # it does not compute with whole numbers
     if COMPILED and portions:
         forget_plans()
         for name, value in zip(NAMES, portions, strict=True):
-            setattr(functional.plans, name, value)
+            setattr(plans, name, value)
     try:
         yield
     finally:
-        functional.FEW, functional.ENOUGH = before[:2]
+        algorithms.choose, functional.ENOUGH = before[:2]
         convlib.set_num_threads(before[2])
+        convlib.set_winograd(before[3])
         if COMPILED and portions:
             for name, value in zip(NAMES, portions_before, strict=True):
-                setattr(functional.plans, name, value)
+                setattr(plans, name, value)
             forget_plans()
 
 
 EVERY_MEANS = {
     "as it comes": {},
-    "loops": {"few": LARGEST},
+    "tiny": {"few": LARGEST},
+    "loops": {"algorithm": "loops"},
+    "NumPy": {"algorithm": "numpy"},
     "planes": {"few": 0, "enough": LARGEST},
     "planes, 2 threads": {"few": 0, "enough": 1, "threads": 2},
     "planes, 3 threads": {"few": 0, "enough": 1, "threads": 3},
@@ -224,7 +242,7 @@ def test_any_layer_by_any_means(layer, some):
 def test_small_layers_agree_with_the_sums_of_chapter_8(layer):
     *arrays, options = layer
     expected = sums_of_chapter_8(*arrays, options)
-    for name in ("loops", "planes", "planes, 2 threads"):
+    for name in ("tiny", "loops", "planes", "planes, 2 threads"):
         with means(**EVERY_MEANS[name]):
             assert_equal(ours(*arrays, options), expected, name)
 
@@ -250,7 +268,7 @@ def test_data_types_mix_as_in_numpy(layer):
     x, w, b, d = (array.dtype for array in arrays)
     types = [common(x, w, b), common(w, d), common(x, d), common(d)]
     expected = oracle(*arrays, options)
-    for name in ("loops", "planes"):
+    for name in ("tiny", "planes"):
         with means(**EVERY_MEANS[name]):
             results = ours(*arrays, options)
         assert [each.dtype for each in results] == types
@@ -259,7 +277,7 @@ def test_data_types_mix_as_in_numpy(layer):
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("f", 2e-5), ("d", 1e-12)])
 @pytest.mark.parametrize("index", range(len(some_layers())))
-@pytest.mark.parametrize("name", ["loops", "planes", "planes, 2 threads"])
+@pytest.mark.parametrize("name", ["tiny", "planes", "planes, 2 threads"])
 def test_broken_numbers_come_close(index, dtype, tolerance, name):
     *arrays, options = some_layers()[index]
     random = np.random.default_rng(index)
@@ -296,7 +314,7 @@ def test_nothing_to_compute(size, few):
 def test_the_adjoint_identities(layer):
     """Needs no other code: every gradient gives back flow times output."""
     input, weight, bias, flow, options = layer
-    for name in ("loops", "planes"):
+    for name in ("tiny", "planes"):
         with means(**EVERY_MEANS[name]):
             _, grad_input, grad_weight, grad_bias = ours(input, weight, bias, flow, options)
             output = convlib.conv2d(input, weight, **options)
@@ -460,7 +478,7 @@ def test_nan_and_infinity_arrive_where_they_are_seen(layer, value, which, place)
     *arrays, options = layer
     arrays[which].flat[place % arrays[which].size] = value
     expected = sums_of_chapter_8(*arrays, options)
-    for name in ("loops", "planes", "planes, 2 threads", "planes, small portions"):
+    for name in ("tiny", "loops", "NumPy", "planes", "planes, 2 threads", "planes, small portions"):
         with means(**EVERY_MEANS[name]):
             assert_equal(ours(*arrays, options), expected, name)
 

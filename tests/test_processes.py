@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.skipif(SLOW, reason="about compiled code")
 compiled_only = pytest.mark.skipif(not COMPILED, reason="Numba is missing")
 
-# A small program: a layer that is computed in planes, by two threads, and one in loops, forward and back.
+# A small program: a layer in planes, by two threads, and in tiny planes, forward and back.
 PROGRAM = """
 import json, sys, warnings
 import numpy as np
@@ -29,20 +29,20 @@ import numpy as np
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     import convlib
-    from convlib import functional, parallel
+    from convlib import algorithms, functional, parallel
 functional.ENOUGH = 1
 convlib.set_num_threads(2)
 sums = []
-for few in (0, float("inf")):
-    functional.FEW = few
+for name in ("direct", "tiny") if "direct" in algorithms.ALGORITHMS else (None, None):
+    options = {{"padding": 1, "algorithm": name}}
     for dtype in ("f", "d"):
         random = np.random.default_rng(0)
         x, w, d = (random.integers(-3, 4, size).astype(dtype) for size in ((2, 4, 9, 9), (6, 4, 3, 3), (2, 6, 9, 9)))
-        y, gx = convlib.conv2d(x, w, padding=1), convlib.conv2d_input_grad(x.shape, w, d, padding=1)
-        gw = convlib.conv2d_weight_grad(x, w.shape, d, padding=1)
+        y, gx = convlib.conv2d(x, w, **options), convlib.conv2d_input_grad(x.shape, w, d, **options)
+        gw = convlib.conv2d_weight_grad(x, w.shape, d, **options)
         sums += [float((result * np.arange(result.size).reshape(result.shape)).sum()) for result in (y, gx, gw)]
 hits = misses = kept = 0
-if functional.direct is not None:
+if "direct" in algorithms.ALGORITHMS:
     from convlib.kernels import direct, loops
     for dispatcher in (direct.pack_weights, direct.correlate_images, direct.weight_grad_images, loops.conv2d):
         hits += sum(dispatcher.stats.cache_hits.values())

@@ -6,10 +6,20 @@ Chapter 10 builds this module.
 
 import numpy as np
 
+from convlib import parallel
+from convlib.kernels import plans
 from convlib.kernels.planes import collect, fill, fill_planes
 from convlib.kernels.simd import broadcast, compiled, fma, lanes, load, store, total
 
-__all__ = ["pack_weights", "correlate_images", "weight_grad_images"]
+__all__ = [
+    "pack_weights",
+    "correlate_images",
+    "weight_grad_images",
+    "suits",
+    "forward",
+    "input_grad",
+    "weight_grad",
+]
 
 
 # Chapter "Planes and vectors" (chapters/10_planes.ipynb)
@@ -320,3 +330,87 @@ def _collect_weights(results, panel, grad):
         place = k // panel * ((taps + 5) // 6 * 6) * panel + k % panel
         for t in range(taps):
             grad[k, t] = results[place + t * panel]
+
+
+def suits(geometry, dtype):
+    """Tell whether planes can compute a layer: every one in float32 and float64 (Chapter 10)."""
+    return np.dtype(dtype).char in "fd"
+
+
+def _one_row(geometry):
+    """A 1 x 1 kernel does not care for rows: take the whole image as one."""
+    g = geometry
+    if (g.kernel_height, g.kernel_width, g.stride) == (1, 1, (1, 1)) and not any(
+        sum(g.padding, ())
+    ):
+        numbers = g.height * g.width
+        return g._replace(height=1, width=numbers, out_height=1, out_width=numbers)
+    return g
+
+
+def _by_group(weight, geometry):
+    """The weights by group, output channel, input channel and tap."""
+    g = geometry
+    shape = (g.groups, g.out_channels // g.groups, g.in_channels // g.groups, -1)
+    return weight.reshape(shape)
+
+
+def _correlate(images, weight, bias, shape, make_plan, geometry, jobs):
+    """Pack the weights and let the jobs correlate."""
+    plan, taps, size, space = make_plan(geometry, images.dtype, jobs)
+    packed = np.empty(size, images.dtype)
+    pack_weights(weight, taps, plan.phases, plan.group_weights, packed)
+    output = np.empty(shape, images.dtype)
+    parallel.run(
+        correlate_images, jobs, space, images.dtype,
+        images, packed, bias, output, geometry.groups, plan,
+    )  # fmt: skip
+    return output
+
+
+def _is_sound(results, weight):
+    """Whether all weights are finite; if not, `results`, one of each phase, tell."""
+    return bool(np.isfinite(results).all() or np.isfinite(weight).all())
+
+
+def forward(input, weight, bias, geometry, jobs):
+    """Return the output of a batch, or None if a weight is not finite (Chapter 10)."""
+    g, row = geometry, _one_row(geometry)
+    images = input.reshape(g.batch, g.in_channels, row.height, row.width)
+    flat = (g.batch, g.out_channels, row.out_height, row.out_width)
+    output = _correlate(
+        images, _by_group(weight, g), bias, flat, plans.forward_plan, row, jobs
+    )
+    if not _is_sound(output[0, :, :1, :1], weight):
+        return None
+    return output.reshape(g.batch, g.out_channels, g.out_height, g.out_width)
+
+
+def input_grad(weight, grad_output, geometry, jobs):
+    """Return the learning flow of a batch, or None if a weight is not finite (Chapter 10)."""
+    g, row = geometry, _one_row(geometry)
+    flows = grad_output.reshape(g.batch, g.out_channels, row.out_height, row.out_width)
+    kernels = _by_group(weight, g).swapaxes(1, 2)  # sources and targets change places
+    no_bias = np.zeros(g.in_channels, weight.dtype)
+    flat = (g.batch, g.in_channels, row.height, row.width)
+    grad_input = _correlate(flows, kernels, no_bias, flat, plans.input_grad_plan, row, jobs)
+    if not _is_sound(grad_input[0, :, : g.stride[0], : g.stride[1]], weight):
+        return None
+    return grad_input.reshape(g.batch, g.in_channels, g.height, g.width)
+
+
+def weight_grad(input, grad_output, geometry, jobs):
+    """Return the gradient of the weights, or None if it is not finite (Chapter 10)."""
+    g, row = geometry, _one_row(geometry)
+    plan, sections, space = plans.weight_grad_plan(row, input.dtype)
+    size = g.in_channels // g.groups, g.kernel_height, g.kernel_width
+    sums = np.empty((sections, g.out_channels, size[0] * size[1] * size[2]), input.dtype)
+    parallel.run(
+        weight_grad_images, jobs, space, input.dtype,
+        input.reshape(g.batch, g.in_channels, row.height, row.width),
+        grad_output.reshape(g.batch, g.out_channels, row.out_height, row.out_width),
+        sums, g.groups, plan,
+    )  # fmt: skip
+    grad_weight = sums.sum(axis=0).reshape(g.out_channels, *size)
+    # Where it is finite, no zero of the planes has met infinity.
+    return grad_weight if np.isfinite(grad_weight).all() else None

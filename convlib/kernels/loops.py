@@ -4,9 +4,13 @@
 Chapter 10 builds this module; the relation is that of Chapter 8.
 """
 
-from convlib.kernels.simd import compiled
+import numpy as np
 
-__all__ = ["conv2d", "conv2d_backward"]
+from convlib.kernels.simd import compiled
+from convlib.kernels.small import settings
+from convlib.shapes import output_shape
+
+__all__ = ["conv2d", "conv2d_backward", "suits", "forward", "input_grad", "weight_grad"]
 
 
 # Chapter "Planes and vectors" (chapters/10_planes.ipynb)
@@ -66,3 +70,37 @@ def conv2d_backward(input, weight, grad_output, stride, corner, dilation, groups
                                     grad[n, first + i, r, c] += flow * weight[o, i, u, v]
                                 else:
                                     grad[o, i, u, v] += flow * input[n, first + i, r, c]
+
+
+# Chapter "Choosing" (chapters/14_choosing.ipynb)
+
+def suits(geometry, dtype):
+    """Tell whether the loops can compute a layer: in float32 and float64 (Chapter 14)."""
+    return np.dtype(dtype).char in "fd"
+
+
+def forward(input, weight, bias, geometry, jobs):
+    """Return the output, whatever the numbers; one job does it all (Chapter 14)."""
+    output = np.empty(output_shape(geometry), input.dtype)
+    conv2d(input, weight, bias, *settings(geometry), output)
+    return output
+
+
+def input_grad(weight, grad_output, geometry, jobs):
+    """Return the learning flow, whatever the numbers (Chapter 14)."""
+    grad_input = np.empty(geometry[:4], weight.dtype)
+    conv2d_backward(
+        grad_input, weight, grad_output, *settings(geometry), True, grad_input
+    )
+    return grad_input
+
+
+def weight_grad(input, grad_output, geometry, jobs):
+    """Return the gradient of the weights, whatever the numbers (Chapter 14)."""
+    g = geometry
+    size = g.out_channels, g.in_channels // g.groups, g.kernel_height, g.kernel_width
+    grad_weight = np.empty(size, input.dtype)
+    conv2d_backward(
+        input, grad_weight, grad_output, *settings(geometry), False, grad_weight
+    )
+    return grad_weight

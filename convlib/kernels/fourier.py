@@ -1,0 +1,325 @@
+# Exported from chapters/ by tools/export.py: edit the chapter, not this file.
+"""Large kernels: the layer as a product of values at many points (FFT).
+
+Chapter 14 builds this module. It needs NumPy alone.
+"""
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from convlib import parallel
+from convlib.shapes import output_shape
+
+__all__ = [
+    "VALUES_AT_ONCE",
+    "VALUES_NEARBY",
+    "ROWS_AT_ONCE",
+    "CHANNELS_AT_ONCE",
+    "FourierPlan",
+    "suits",
+    "points_for",
+    "points",
+    "fourier_plan",
+    "forward",
+    "input_grad",
+    "weight_grad",
+]
+
+
+# Chapter "Choosing" (chapters/14_choosing.ipynb)
+
+VALUES_AT_ONCE = 2**21  # so many values of images are kept at a time
+VALUES_NEARBY = 2**16  # so many stay in the cache
+ROWS_AT_ONCE = 8  # rows of points
+CHANNELS_AT_ONCE = 16  # input channels, for the gradient of the weights
+
+
+class FourierPlan(NamedTuple):
+    """The points of a layer, and the powers for its weights (Chapter 14)."""
+
+    rows: int  # points for the rows
+    columns: int  # points for the columns ...
+    half: int  # ... of which so many are enough for real numbers
+    down: np.ndarray  # powers for each row of points and row of the kernel
+    across: np.ndarray  # powers for each column of points and column of the kernel
+
+
+def suits(geometry, dtype):
+    """Tell whether values can compute a layer: in float32 and float64 (Chapter 14)."""
+    return np.dtype(dtype).char in "fd"
+
+
+@lru_cache(maxsize=4096)
+def points_for(number):
+    """Return the next number that is a product of 2, 3 and 5 (Chapter 14)."""
+    for candidate in range(number, 2 * number + 1):
+        rest = candidate
+        for prime in (2, 3, 5):
+            while rest % prime == 0:
+                rest //= prime
+        if rest == 1:
+            return candidate
+
+
+def points(geometry):
+    """Return how many points a layer needs for its rows and columns (Chapter 14)."""
+    g = geometry
+    return tuple(
+        points_for(max(size + max(zeros), (places - 1) * step + 1))
+        for size, zeros, places, step in zip(
+            (g.height, g.width), g.padding, (g.out_height, g.out_width), g.stride,
+            strict=True,
+        )
+    )  # fmt: skip
+
+
+def _powers(points, count, shifts):
+    """Powers of the first `count` points on the circle, one for each shift."""
+    turns = np.outer(np.arange(count), shifts) % points / points
+    return np.exp(2j * np.pi * turns)
+
+
+@lru_cache(maxsize=64)
+def fourier_plan(geometry, char):
+    """Return the plan of a layer with numbers of data type `char` (Chapter 14)."""
+    g = geometry
+    (rows, columns), half = points(g), points(g)[1] // 2 + 1
+    dtype = np.complex64 if char == "f" else np.complex128
+    us = g.dilation[0] * np.arange(g.kernel_height) - g.padding[0][0]
+    vs = g.dilation[1] * np.arange(g.kernel_width) - g.padding[1][0]
+    down, across = _powers(rows, rows, us), _powers(columns, half, vs)
+    return FourierPlan(rows, columns, half, down.astype(dtype), across.astype(dtype))
+
+
+def _values(images, step, plan):
+    """The values of images; `step` is the distance of their numbers, with zeros between."""
+    if step != (1, 1):
+        *front, rows, columns = images.shape
+        size = (rows - 1) * step[0] + 1, (columns - 1) * step[1] + 1
+        spread = np.zeros((*front, *size), images.dtype)
+        spread[..., :: step[0], :: step[1]] = images
+        images = spread
+    return np.fft.rfft2(images, s=(plan.rows, plan.columns))
+
+
+def _numbers(values, step, size, plan):
+    """The numbers that have these values: `size` of them, `step` apart."""
+    numbers = np.fft.irfft2(values, s=(plan.rows, plan.columns))
+    rows, columns = (size[0] - 1) * step[0] + 1, (size[1] - 1) * step[1] + 1
+    return numbers[..., : rows : step[0], : columns : step[1]]
+
+
+def _product(powers, numbers):
+    """A product of matrices in portions so small that BLAS stays in this thread."""
+    result = np.empty((len(powers), numbers.shape[1]), powers.dtype)
+    step = max(16, VALUES_NEARBY // powers.size)
+    for first in range(0, numbers.shape[1], step):
+        some = slice(first, first + step)
+        np.matmul(powers, numbers[:, some], out=result[:, some])
+    return result
+
+
+def _is_finite(array):
+    """Whether all numbers are finite: then their sum is."""
+    with np.errstate(all="ignore"):
+        return bool(np.isfinite(array.sum()))
+
+
+def _kernel_values(weight, plan):
+    """The values of kernels (..., kh, kw) at all points."""
+    return plan.down @ weight.astype(plan.down.dtype) @ plan.across.T
+
+
+def _channels_of(job, jobs, geometry, plan):
+    """A job's input channels, some at a time, and the output channels that belong to them."""
+    g, each = geometry, geometry.out_channels // geometry.in_channels
+    step = max(1, VALUES_NEARBY // (plan.rows * plan.half * (1 + each)))
+    for first in range(job * step, g.in_channels, jobs * step):
+        last = min(first + step, g.in_channels)
+        yield slice(first, last), slice(first * each, last * each)
+
+
+def _forward_alone(job, jobs, input, weight, bias, geometry, plan, output, workspace):
+    """One job's channels of the output, where each kernel has one channel."""
+    g = geometry
+    with np.errstate(all="ignore"):
+        for sources, targets in _channels_of(job, jobs, g, plan):
+            kernels = _kernel_values(weight[targets, 0], plan)
+            kernels = kernels.reshape(sources.stop - sources.start, -1, plan.rows, plan.half)
+            for n in range(g.batch):
+                values = _values(input[n, sources], (1, 1), plan)[:, np.newaxis] * kernels
+                values = values.reshape(-1, plan.rows, plan.half)
+                numbers = _numbers(values, g.stride, (g.out_height, g.out_width), plan)
+                output[n, targets] = numbers + bias[targets, np.newaxis, np.newaxis]
+
+
+def _input_grad_alone(job, jobs, weight, grad_output, geometry, plan, grad_input, workspace):
+    """One job's channels of the learning flow, where each kernel has one channel."""
+    g = geometry
+    with np.errstate(all="ignore"):
+        for sources, targets in _channels_of(job, jobs, g, plan):
+            kernels = _kernel_values(weight[targets, 0], plan).conj()
+            for n in range(g.batch):
+                values = _values(grad_output[n, targets], g.stride, plan) * kernels
+                count = sources.stop - sources.start
+                values = values.reshape(count, -1, plan.rows, plan.half).sum(axis=1)
+                grad_input[n, sources] = _numbers(values, (1, 1), (g.height, g.width), plan)
+
+
+def _read_off(plan):
+    """The powers with which a weight is read off the values, rows and columns."""
+    twice = np.full((plan.half, 1), 2.0)  # each column but these has a mirror image
+    twice[0] = 1
+    if plan.columns % 2 == 0:
+        twice[-1] = 1
+    return plan.down / plan.rows, plan.across * (twice / plan.columns).astype(plan.across.dtype)
+
+
+def _weight_grad_alone(job, jobs, input, grad_output, geometry, plan, grad_weight, workspace):
+    """One job's share of the gradient of the weights, where each kernel has one channel."""
+    g, (down, across) = geometry, _read_off(plan)
+    with np.errstate(all="ignore"):
+        for sources, targets in _channels_of(job, jobs, g, plan):
+            total = 0
+            for n in range(g.batch):
+                flow = _values(grad_output[n, targets], g.stride, plan).conj()
+                count = sources.stop - sources.start
+                flow = flow.reshape(count, -1, plan.rows, plan.half)
+                total = total + _values(input[n, sources], (1, 1), plan)[:, np.newaxis] * flow
+            total = total.reshape(-1, plan.rows, plan.half)
+            grad_weight[targets, 0] = (down.T @ total @ across).real
+
+
+def _sort_values(job, jobs, images, step, plan, values, workspace):
+    """Write the values of a job's images, sorted by point, group, image and channel."""
+    groups, count, channels = values.shape[2:]
+    with np.errstate(all="ignore"):
+        for n in range(job, count, jobs):
+            each = _values(images[n], step, plan)
+            each = each.reshape(groups, channels, plan.rows, plan.half)
+            values[:, :, :, n] = each.transpose(2, 3, 0, 1)
+
+
+def _multiply(job, jobs, values, kernels, down, across, results, workspace):
+    """Multiply values with the kernels' values, for a job's rows of points."""
+    kernel_width, groups, sources, targets = kernels.shape[1:]
+    flat = kernels.reshape(len(kernels), -1)
+    with np.errstate(all="ignore"):
+        for first in range(job * ROWS_AT_ONCE, len(down), jobs * ROWS_AT_ONCE):
+            rows = _product(down[first : first + ROWS_AT_ONCE], flat)
+            for row, numbers in enumerate(rows.reshape(len(rows), kernel_width, -1), first):
+                kernel_values = _product(across, numbers)
+                matrices = kernel_values.reshape(len(across), groups, sources, targets)
+                np.matmul(values[row], matrices, out=results[row])
+
+
+def _collect(job, jobs, results, bias, step, plan, output, workspace):
+    """Turn the results of a job's images into numbers."""
+    with np.errstate(all="ignore"):
+        for n in range(job, len(output), jobs):
+            values = results[:, :, :, n].transpose(2, 3, 0, 1)
+            values = np.ascontiguousarray(values).reshape(-1, plan.rows, plan.half)
+            numbers = _numbers(values, step, output.shape[2:], plan)
+            output[n] = numbers + bias[:, np.newaxis, np.newaxis]
+
+
+def _contract(job, jobs, values, flows, plan, sums, workspace):
+    """Add to `sums` the products of images and flows, for a job's input channels."""
+    (down, across), half = _read_off(plan), plan.half
+    height, width, groups, sources, targets = sums.shape
+    with np.errstate(all="ignore"):
+        for first in range(job * CHANNELS_AT_ONCE, sources, jobs * CHANNELS_AT_ONCE):
+            some = slice(first, min(first + CHANNELS_AT_ONCE, sources))
+            for top in range(0, plan.rows, ROWS_AT_ONCE):
+                rows = []
+                for row in range(top, min(top + ROWS_AT_ONCE, plan.rows)):
+                    images = values[row, ..., some].swapaxes(-1, -2)
+                    matrices = np.matmul(images, flows[row])
+                    rows.append(_product(across.T, matrices.reshape(half, -1)))
+                powers = down[top : top + ROWS_AT_ONCE].T
+                told = _product(powers, np.stack(rows).reshape(len(rows), -1)).real
+                shape = height, width, groups, some.stop - some.start, targets
+                sums[:, :, :, some] += told.reshape(shape)
+
+
+def _portions(geometry, plan):
+    """Some images at a time."""
+    g = geometry
+    of_an_image = (g.in_channels + g.out_channels) * plan.rows * plan.half
+    step = max(1, VALUES_AT_ONCE // of_an_image)
+    return [slice(n, min(n + step, g.batch)) for n in range(0, g.batch, step)]
+
+
+def _sorted_values(images, step, geometry, plan, jobs):
+    """The values of some images, sorted by point, group, image and channel."""
+    count, channels = images.shape[:2]
+    size = plan.rows, plan.half, geometry.groups, count, channels // geometry.groups
+    values = np.empty(size, plan.down.dtype)
+    parallel.run(_sort_values, jobs, 0, images.dtype, images, step, plan, values)
+    return values
+
+
+def _correlate(images, steps, kernels, powers, bias, geometry, plan, output, jobs):
+    """Images to values, times kernels, to numbers: some images at a time."""
+    for some in _portions(geometry, plan):
+        values = _sorted_values(images[some], steps[0], geometry, plan, jobs)
+        results = np.empty((*values.shape[:4], kernels.shape[-1]), values.dtype)
+        dtype = images.dtype
+        parallel.run(_multiply, jobs, 0, dtype, values, kernels, *powers, results)
+        parallel.run(_collect, jobs, 0, dtype, results, bias, steps[1], plan, output[some])
+    return output if _is_finite(output) else None
+
+
+def _by_tap(weight, geometry, axes, plan):
+    """The weights as complex numbers, by row, column, group and then as the axes say."""
+    g = geometry
+    shape = g.groups, g.out_channels // g.groups, *weight.shape[1:]
+    kernels = weight.reshape(shape).transpose(3, 4, 0, *axes)
+    return np.ascontiguousarray(kernels, dtype=plan.down.dtype)
+
+
+def forward(input, weight, bias, geometry, jobs):
+    """Return the output, or None if something in it is not finite (Chapter 14)."""
+    g, plan = geometry, fourier_plan(geometry, input.dtype.char)
+    output = np.empty(output_shape(g), input.dtype)
+    if g.in_channels == g.groups:
+        arguments = input, weight, bias, g, plan, output
+        parallel.run(_forward_alone, jobs, 0, input.dtype, *arguments)
+        return output if _is_finite(output) else None
+    kernels, powers = _by_tap(weight, g, (2, 1), plan), (plan.down, plan.across)
+    steps = (1, 1), g.stride
+    return _correlate(input, steps, kernels, powers, bias, g, plan, output, jobs)
+
+
+def input_grad(weight, grad_output, geometry, jobs):
+    """Return the learning flow, or None if something in it is not finite (Chapter 14)."""
+    g, plan = geometry, fourier_plan(geometry, weight.dtype.char)
+    grad_input = np.empty(g[:4], weight.dtype)
+    if g.in_channels == g.groups:
+        arguments = weight, grad_output, g, plan, grad_input
+        parallel.run(_input_grad_alone, jobs, 0, weight.dtype, *arguments)
+        return grad_input if _is_finite(grad_input) else None
+    kernels, powers = _by_tap(weight, g, (1, 2), plan), (plan.down.conj(), plan.across.conj())
+    steps, no_bias = (g.stride, (1, 1)), np.zeros(g.in_channels, weight.dtype)
+    return _correlate(grad_output, steps, kernels, powers, no_bias, g, plan, grad_input, jobs)
+
+
+def weight_grad(input, grad_output, geometry, jobs):
+    """Return the gradient of the weights, or None if it is not finite (Chapter 14)."""
+    g, plan, dtype = geometry, fourier_plan(geometry, input.dtype.char), input.dtype
+    sources, targets = g.in_channels // g.groups, g.out_channels // g.groups
+    grad_weight = np.empty((g.out_channels, sources, g.kernel_height, g.kernel_width), dtype)
+    if g.in_channels == g.groups:
+        arguments = input, grad_output, g, plan, grad_weight
+        parallel.run(_weight_grad_alone, jobs, 0, dtype, *arguments)
+    else:
+        sums = np.zeros((*grad_weight.shape[2:], g.groups, sources, targets), dtype)
+        for some in _portions(g, plan):
+            values = _sorted_values(input[some], (1, 1), g, plan, jobs)
+            flows = _sorted_values(grad_output[some], g.stride, g, plan, jobs)
+            np.conj(flows, out=flows)
+            parallel.run(_contract, jobs, 0, dtype, values, flows, plan, sums)
+        grad_weight[:] = sums.transpose(2, 4, 3, 0, 1).reshape(grad_weight.shape)
+    return grad_weight if _is_finite(grad_weight) else None
