@@ -150,7 +150,7 @@ def _add_products(typing_context, block, left, l, l_step, right, r, r_step):
 def _combination(builder, coefficients, vectors):
     """The sum of coefficient * vector; zeros and ones cost nothing."""
     terms = [term for term in zip(coefficients, vectors, strict=True) if term[0] != 0]
-    terms.sort(key=lambda term: abs(term[0]) != 1)
+    terms.sort(key=lambda term: (term[0] != 1, term[0] != -1))
     total = None
     for coefficient, x in terms:
         factor = ir.Constant(x.type, [float(coefficient)] * x.type.count)
