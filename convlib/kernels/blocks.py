@@ -123,7 +123,7 @@ COLUMNS = 2  # vectors in a row of a block
 
 
 @intrinsic
-def _add_products(typing_context, block, left, l, l_step, right, r, r_step):
+def _add_products(typing_context, block, left, i, left_step, right, j, right_step):
     vector = block.dtype
 
     def generate(context, builder, signature, arguments):
@@ -266,11 +266,11 @@ def _plain_transpose(source, place, step, target, target_place, target_step):
     _plain_store(target, target_place, target_step, tuple(np.array(rows).T))
 
 
-def _plain_add_products(block, left, l, l_step, right, r, r_step):
-    columns = _plain_load(right, r, r_step, (0,) * COLUMNS)
+def _plain_add_products(block, left, i, left_step, right, j, right_step):
+    columns = _plain_load(right, j, right_step, (0,) * COLUMNS)
     rows = len(block) // COLUMNS
-    _check_vectors(left, l, l_step, rows, 1)
-    numbers = [left[l + k * l_step] for k in range(rows)]
+    _check_vectors(left, i, left_step, rows, 1)
+    numbers = [left[i + k * left_step] for k in range(rows)]
     products = [number * column for number in numbers for column in columns]
     return tuple(x + y for x, y in zip(block, products, strict=True))
 
@@ -330,10 +330,10 @@ else:
             _transpose(source, place, step, target, target_place, target_step)
 
         @compiled
-        def add_products(block, left, l, l_step, right, r, r_step):
-            _check(left, l, l_step, len(block) // COLUMNS, 1)
-            _check(right, r, r_step, COLUMNS, lanes(right))
-            return _add_products(block, left, l, l_step, right, r, r_step)
+        def add_products(block, left, i, left_step, right, j, right_step):
+            _check(left, i, left_step, len(block) // COLUMNS, 1)
+            _check(right, j, right_step, COLUMNS, lanes(right))
+            return _add_products(block, left, i, left_step, right, j, right_step)
     else:
         load_many, store_many = _load_many, _store_many
         transpose, add_products = _transpose, _add_products

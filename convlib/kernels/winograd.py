@@ -23,7 +23,7 @@ from convlib.kernels.blocks import (
     zeros_like,
 )
 from convlib.kernels.planes import fill
-from convlib.kernels.simd import broadcast, compiled, lanes, lanes_of, load, total
+from convlib.kernels.simd import compiled, lanes, lanes_of, load, total
 from convlib.kernels.transforms import winograd_matrices
 
 __all__ = [
@@ -489,7 +489,7 @@ def add_sections(job, jobs, sums, s, grad_weight, checks, workspace):
 @compiled
 def weights_outside(job, jobs, flow, V, grad_weight, checks, s, f, room, portion, workspace):
     """Compute one job's panels of targets, for layers with many weights (Chapter 14)."""
-    n, block = lanes(flow), lanes(flow) * COLUMNS * lanes(flow)
+    block = lanes(flow) * COLUMNS * lanes(flow)
     rows = flow.size // (f.sources * f.height * f.width) * s.tile_rows
     v_step, d_step, m_step = s.vectors * room, COLUMNS * room, portion * block
     D, M = workspace[: 36 * d_step], workspace[36 * d_step : 36 * (d_step + m_step)]
