@@ -4,6 +4,8 @@
 Chapter 14 builds this module; Chapter 13 derives the algorithm and its matrices.
 """
 
+import math
+from fractions import Fraction
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -28,6 +30,7 @@ from convlib.kernels.transforms import winograd_matrices
 
 __all__ = [
     "POINTS",
+    "PIECES",
     "TWO",
     "THREE",
     "FOUR",
@@ -60,12 +63,13 @@ __all__ = [
 
 # Chapter "Tiles in vectors" (chapters/14_tiles.ipynb)
 
-POINTS = 6  # the pieces of a tile on one axis; 36 in all
-_MATRICES = {taps: winograd_matrices(7 - taps, taps) for taps in (2, 3, 4, 5)}
+POINTS = (0, Fraction(3, 4), Fraction(-3, 4), Fraction(3, 2), Fraction(-3, 2), math.inf)
+_MATRICES = {taps: winograd_matrices(7 - taps, taps, POINTS) for taps in (2, 3, 4, 5)}
 _cells_to_six = linear_map(_MATRICES[3][1].T)  # B, the same for all of them
 _2_to_six, _3_to_six, _4_to_six, _5_to_six = (linear_map(G) for _, _, G in _MATRICES.values())
 _six_to_5, _six_to_4, _six_to_3, _six_to_2 = (linear_map(A.T) for A, _, _ in _MATRICES.values())
 
+PIECES = len(POINTS)  # of a tile, on one axis; 36 in all
 TWO, THREE, FOUR, FIVE, SIX = (0,) * 2, (0,) * 3, (0,) * 4, (0,) * 5, (0,) * 6
 
 
@@ -187,14 +191,14 @@ def _transform_images(images, s, image, vector, first, last, span, V, v, v_step,
         (end - begin) * s.width, strip, (begin - y) * line,
     )  # fmt: skip
     used = min(s.width, width - s.left)
-    for a in range(POINTS):
+    for a in range(PIECES):
         fill(half[a * width * n : (a * width + s.left) * n], 0)
         fill(half[(a * width + s.left + used) * n : (a + 1) * width * n], 0)
     for row in range(last - first):
         _to_six(span, strip, row * s.outputs * line, line, n, half, s.left * n, width * n, n, used)
-        for a in range(POINTS):
+        for a in range(PIECES):
             _to_six(span, half, a * width * n, n, s.outputs * n,
-                    V, v + POINTS * a * v_step, v_step, n, s.tile_columns)
+                    V, v + PIECES * a * v_step, v_step, n, s.tile_columns)
         v += s.tile_columns * n
 
 
@@ -236,11 +240,11 @@ def _transform_weights(weight, s, panel, first, last, U, u, u_step, scratch):
             at = side * side_step + vector * n * kernel * n
             for b in range(s.taps):
                 _to_six(s.taps, lined, at + (tap + b * step) * n, step * line, kernel * n,
-                        half, b * n, line, POINTS * line, n)
+                        half, b * n, line, PIECES * line, n)
             place = u + (vector * n * COLUMNS + side) * n
-            for a in range(POINTS):
-                _to_six(s.taps, half, a * line, n, POINTS * line,
-                        U, place + POINTS * a * u_step, u_step, COLUMNS * n, n)
+            for a in range(PIECES):
+                _to_six(s.taps, half, a * line, n, PIECES * line,
+                        U, place + PIECES * a * u_step, u_step, COLUMNS * n, n)
 
 
 TILES = 14 if simd.REGISTER_BYTES == 64 else 6  # in a block ...
@@ -295,8 +299,8 @@ def _transform_back(M, begin, m_step, s, panel, image, first, last, bias, output
         plus = load(bias, k)
         for row in range(last - first):
             m = begin + (row * s.tile_columns * COLUMNS + side) * n
-            for a in range(POINTS):
-                _from_six(s.outputs, M, m + POINTS * a * m_step, m_step, COLUMNS * n, zero,
+            for a in range(PIECES):
+                _from_six(s.outputs, M, m + PIECES * a * m_step, m_step, COLUMNS * n, zero,
                           half, a * wide, n, s.outputs * n, s.tile_columns)
             finite = _from_six(s.outputs, half, 0, wide, n, plus,
                                strip, row * s.outputs * line, line, n, s.out_width)
@@ -420,18 +424,18 @@ def _weights_back(M, m, m_step, s, vector, panel, grad_weight, scratch):
     """Write the gradient for a vector of sources and a panel of targets; zero if finite."""
     n, kernel = lanes(M), s.taps * s.taps
     line, some = s.taps * n, min(n, s.sources - vector * n)
-    half, lined = scratch[: POINTS * line * n], scratch[POINTS * line * n :]
+    half, lined = scratch[: PIECES * line * n], scratch[PIECES * line * n :]
     zero, check = zeros_like(M, TWO)[0], 0.0
     for side in range(COLUMNS):
         k = (panel * COLUMNS + side) * n
         if k >= s.targets:
             break
-        for a in range(POINTS):
-            _from_six(s.taps, M, m + side * n + POINTS * a * m_step, m_step, COLUMNS * n, zero,
-                      half, a * line, n, POINTS * line, n)
+        for a in range(PIECES):
+            _from_six(s.taps, M, m + side * n + PIECES * a * m_step, m_step, COLUMNS * n, zero,
+                      half, a * line, n, PIECES * line, n)
         for b in range(s.taps):
             # lanes of missing sources hold nothing: they are left out
-            finite = _from_six(s.taps, half, b * n, line, POINTS * line, zero,
+            finite = _from_six(s.taps, half, b * n, line, PIECES * line, zero,
                                lined, b * n, line, kernel * n, some)
             check += total(finite)
         _lanes_to_channels(lined, some * kernel, min(n, s.targets - k), grad_weight,
@@ -454,7 +458,7 @@ def sum_sections(job, jobs, images, flow, sums, s, f, portion, workspace):
         for item in range(first, portions * (section + 1) // sections):
             begin, end = item * portion, min(all_rows, (item + 1) * portion)
             for vector in range(s.vectors):
-                _portion_to_pieces(images, s, begin, end, vector, POINTS,
+                _portion_to_pieces(images, s, begin, end, vector, PIECES,
                                    V, vector * room, v_step, scratch)
             for vector in range(f.vectors):
                 _portion_to_pieces(flow, f, begin, end, vector, f.outputs,
@@ -540,7 +544,7 @@ def _ceil(number, step):
 
 def _tiling(taps, channels, size, out_size, corner, steps, turned):
     """The tiling of a layer from (sources, targets), heights, widths and the corner's zeros."""
-    n, outputs = lanes_of(np.float32), POINTS + 1 - taps
+    n, outputs = lanes_of(np.float32), PIECES + 1 - taps
     tiles = _ceil(out_size[0], outputs), _ceil(out_size[1], outputs)
     vectors, panels = _ceil(channels[0], n), _ceil(channels[1], COLUMNS * n)
     return Tiling(taps, outputs, *channels, *size, *out_size, *corner, *tiles, *steps, turned,
@@ -577,17 +581,17 @@ def _flow_tiling(g):
 
 def _scratch(s, rows):
     """The room that transforming so many tile rows takes."""
-    n, span = lanes_of(np.float32), POINTS
+    n, span = lanes_of(np.float32), PIECES
     wide = s.tile_columns * s.outputs + span
-    there = (rows * s.outputs + span) * s.width + POINTS * wide
-    back = rows * s.outputs * s.out_width + POINTS * wide
+    there = (rows * s.outputs + span) * s.width + PIECES * wide
+    back = rows * s.outputs * s.out_width + PIECES * wide
     return max(there, back) * n
 
 
 def _weights_scratch(s, vectors):
     """The room that transforming the weights of so many vectors of sources takes."""
     n = lanes_of(np.float32)
-    return (COLUMNS * (vectors * n * s.taps**2 + n) + n * POINTS * s.taps) * n
+    return (COLUMNS * (vectors * n * s.taps**2 + n) + n * PIECES * s.taps) * n
 
 
 def _correlate(images, weight, bias, s, output, jobs):
@@ -613,7 +617,7 @@ def _correlate(images, weight, bias, s, output, jobs):
         room = (tiles + FEW_TILES) * n
         V = parallel.kept("pieces", 36 * s.vectors * room, dtype)
         space = _scratch(s, s.tile_rows)
-        parallel.run(transform_all_images, jobs, space, dtype, images, s, POINTS, V, room)
+        parallel.run(transform_all_images, jobs, space, dtype, images, s, PIECES, V, room)
         portion = min(s.vectors, VECTORS_AT_ONCE)
         u_step = (portion * n * COLUMNS + 1) * n
         space = 36 * (u_step + COLUMNS * room) + space + _weights_scratch(s, portion)
@@ -720,7 +724,7 @@ def _in_panels(images, flow, grad_weight, s, f, rows, checks):
     room = rows * s.tile_columns * n
     V = parallel.kept("pieces", 36 * s.vectors * room, dtype)
     space = max(_scratch(s, s.tile_rows), _scratch(f, s.tile_rows))
-    parallel.run(transform_all_images, jobs, space, dtype, images, s, POINTS, V, room)
+    parallel.run(transform_all_images, jobs, space, dtype, images, s, PIECES, V, room)
     portion = min(s.vectors, VECTORS_AT_ONCE)
     space += 36 * COLUMNS * (room + portion * n * n) + _weights_scratch(s, 1)
     parallel.run(weights_outside, jobs, space, dtype,
