@@ -7,11 +7,11 @@ Python threads may call the library at once, and a forked process begins with a 
 
 import os
 import threading
-from concurrent.futures import ThreadPoolExecutor, wait
+from queue import SimpleQueue
 
 import numpy as np
 
-__all__ = ["get_num_threads", "set_num_threads", "kept", "run"]
+__all__ = ["get_num_threads", "set_num_threads", "CACHE_LINE", "kept", "run"]
 
 
 # Chapter "Planes and vectors" (chapters/10_planes.ipynb)
@@ -32,13 +32,31 @@ class _Pool:
         self.restart()
 
     def restart(self):
-        self.executor, self.lock = None, threading.Lock()
+        self.lock, self.tasks = threading.Lock(), SimpleQueue()
+        self.workers = self.unfinished = 0
 
-    def submit(self, function, *arguments):
+    def submit(self, *task):
+        """Let a thread do function(job), and then put into `ended` what went wrong, or None."""
         with self.lock:
-            if self.executor is None:
-                self.executor = ThreadPoolExecutor(2 * _processors(), "convlib")
-            return self.executor.submit(function, *arguments)
+            if self.workers < min(self.unfinished + 1, 2 * _processors()):
+                work = threading.Thread(target=self._work, name="convlib", daemon=True)
+                work.start()
+                self.workers += 1
+            self.unfinished += 1
+        self.tasks.put(task)
+
+    def _work(self):
+        while True:
+            function, job, ended = self.tasks.get()
+            mistake = None
+            try:
+                function(job)
+            except BaseException as error:
+                mistake = error
+            with self.lock:
+                self.unfinished -= 1
+            ended.put(mistake)
+            del function, ended, mistake  # keep nothing alive while waiting
 
 
 _pool = _Pool()
@@ -76,11 +94,14 @@ def set_num_threads(threads):
     _pool.threads = int(threads)
 
 
+CACHE_LINE = 64  # bytes that come from memory together
+
+
 def kept(name, size, dtype):
     """Return this thread's own memory of that name, kept from call to call.
 
-    It has room for `size` numbers or more, begins where a vector register would, and holds
-    whatever was left in it.
+    It has room for `size` numbers or more, begins at a cache line, and holds whatever was
+    left in it.
 
     Notes
     -----
@@ -88,9 +109,9 @@ def kept(name, size, dtype):
     """
     arrays, key = _kept.__dict__, f"{name} {dtype.char}"
     if key not in arrays or arrays[key].size < size:
-        numbers = np.empty(size + 64 // dtype.itemsize, dtype)
-        begin = -numbers.ctypes.data % 64 // dtype.itemsize
-        arrays[key] = numbers[begin : begin + size]
+        memory = np.empty(size * dtype.itemsize + CACHE_LINE, np.uint8)
+        begin = -memory.ctypes.data % CACHE_LINE
+        arrays[key] = memory[begin : begin + size * dtype.itemsize].view(dtype)
     return arrays[key]
 
 
@@ -105,10 +126,14 @@ def run(kernel, jobs, space, dtype, *arguments):
     def one(job):
         kernel(job, jobs, *arguments, kept("workspace", space, dtype))
 
-    others = [_pool.submit(one, job) for job in range(1, jobs)]
+    ended, others = SimpleQueue(), 0
     try:
+        for job in range(1, jobs):
+            _pool.submit(one, job, ended)
+            others += 1
         one(0)
-    finally:
-        wait(others)  # all of them, before a mistake is told: nobody works on behind its back
-        for other in others:
-            other.result()
+    finally:  # wait for all, before a mistake is told: nobody works on behind its back
+        mistakes = [ended.get() for _ in range(others)]
+    for mistake in mistakes:
+        if mistake is not None:
+            raise mistake
