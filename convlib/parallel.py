@@ -123,6 +123,8 @@ def run(kernel, jobs, space, dtype, *arguments):
     Source: Chapter 10.
     """
 
+    dtype = np.dtype(dtype)
+
     def one(job):
         kernel(job, jobs, *arguments, kept("workspace", space, dtype))
 
