@@ -14,12 +14,13 @@ LIBRARY := $(call find,convlib,-name '*.py')
 RESULTS := $(call find,benchmarks/results,)
 PAGES := $(call find,chapters tools/book,) _config.yml _toc.yml
 
-.PHONY: help book test coverage parity bench lab text store rerun export browser clean distclean
+.PHONY: help book test bounds coverage parity bench lab text store rerun export browser clean distclean
 .DELETE_ON_ERROR:
 
 help:
 	@echo 'make book      confirm the stored outputs, build the pages, say where they are'
 	@echo 'make test      the book, then everything else that must hold (what CI runs)'
+	@echo 'make bounds    the tests of convlib, compiled with a check of every index (part of make test)'
 	@echo 'make coverage  the tests of convlib without compiling, and how much of it they reach (part of make test)'
 	@echo 'make parity    compare the results with PyTorch and with the tests of ONNX'
 	@echo 'make lab       open the chapters in JupyterLab'
@@ -75,13 +76,22 @@ test: book
 	$(BIN)/python tools/export.py --check
 	$(BIN)/ruff check --quiet
 	$(BIN)/python -m pytest
+	$(MAKE) bounds
 	$(MAKE) coverage
 
-# The tests of the library, not compiled, so that every line can be followed; the few lines that only exist when
-# something is compiled are reached by a second program, which compiles anew.
+# The tests of the library itself. They run twice more, in other ways.
 TESTS_OF_CONVLIB := $(addprefix tests/test_,functional.py processes.py numpy_kernels.py shapes.py general_reference.py \
   reference.py gradcheck.py datasets.py figures.py)
 
+# Compiled with a check of every index. The code goes to a place of its own: in its cache, Numba does not tell it
+# from code without the checks. An absolute path, because some tests start programs in other folders.
+bounds: .venv/.installed
+	@rm -rf _build/bounds && mkdir -p _build/bounds
+	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR='$(CURDIR)/_build/bounds' \
+	  $(BIN)/python -m pytest --quiet --numprocesses=2 $(TESTS_OF_CONVLIB)
+
+# Not compiled, so that every line can be followed; the few lines that only exist when something is compiled are
+# reached by a second program, which compiles anew.
 coverage: .venv/.installed
 	@mkdir -p _build && rm -rf _build/coverage && mkdir _build/coverage
 	NUMBA_DISABLE_JIT=1 COVERAGE_FILE=_build/coverage/data \
