@@ -14,7 +14,7 @@ LIBRARY := $(call find,convlib,-name '*.py')
 RESULTS := $(call find,benchmarks/results,)
 PAGES := $(call find,chapters tools/book,) _config.yml _toc.yml
 
-.PHONY: help book test bounds coverage parity bench lab text store rerun export browser clean distclean
+.PHONY: help book test bounds coverage lowest parity bench lab text store rerun export browser clean distclean
 .DELETE_ON_ERROR:
 
 help:
@@ -22,6 +22,7 @@ help:
 	@echo 'make test      the book, then everything else that must hold (what CI runs)'
 	@echo 'make bounds    the tests of convlib, compiled with a check of every index (part of make test)'
 	@echo 'make coverage  the tests of convlib without compiling, and how much of it they reach (part of make test)'
+	@echo 'make lowest    the tests of convlib with the oldest NumPy and Numba that it may be used with'
 	@echo 'make parity    compare the results with PyTorch and with the tests of ONNX'
 	@echo 'make lab       open the chapters in JupyterLab'
 	@echo 'make text CHAPTER=01_one_kernel'
@@ -100,6 +101,15 @@ coverage: .venv/.installed
 	  $(BIN)/python -m coverage run --append tests/check_kernels.py margins 4
 	COVERAGE_FILE=_build/coverage/data $(BIN)/python -m coverage report --show-missing --fail-under=95
 
+# The tests of convlib once more, with the oldest NumPy and Numba that pyproject.toml allows, and without matplotlib.
+LOWEST := $(shell sed -n '/^dependencies/s/>=\([0-9.]*\),<[0-9]*/==\1.*/gp' pyproject.toml | tr -d '[]",' | cut -d= -f2-)
+
+lowest:
+	@mkdir -p _build && rm -rf _build/lowest && $(PYTHON) -m venv _build/lowest
+	_build/lowest/bin/python -m pip install -qq $(LOWEST) pytest hypothesis
+	PYTHONPATH=. NUMBA_CACHE_DIR='$(CURDIR)/_build/lowest/cache' \
+	  _build/lowest/bin/python -m pytest --quiet -p no:cacheprovider $(filter-out %figures.py,$(TESTS_OF_CONVLIB))
+
 parity: .venv/.with-parity
 	$(BIN)/python -m pytest tests/parity
 
@@ -117,7 +127,9 @@ bench: .venv/.with-bench
 
 # --- writing ------------------------------------------------------------------------------------------------
 
+# JupyterLab shows drawings that it did not make itself only in notebooks that are trusted.
 lab: .venv/.with-lab
+	@$(BIN)/jupyter trust chapters/*.ipynb >/dev/null
 	$(BIN)/jupyter lab chapters
 
 text: .venv/.installed
