@@ -15,7 +15,7 @@ import pytest
 import convlib
 from benchmarks import costs, exact, machine, measure, peak, peers, run, shapes
 from benchmarks.peers import Convlib, ConvlibWithoutWinograd
-from convlib import functional, reference
+from convlib import reference
 
 ROOT = Path(__file__).parents[1]
 STORED = sorted((ROOT / "benchmarks" / "results").glob("*.json"))
@@ -280,7 +280,7 @@ def test_another_process_tells_a_number():
     assert 0 < costs.in_another_process("first_call", "toy", "forward", 1, {}) < 60
 
 
-@pytest.mark.skipif(functional.direct is None, reason="Numba is missing")
+@pytest.mark.skipif(peak.kernel() is None, reason="Numba is missing")
 def test_the_kernel_of_the_peak_multiplies_and_adds_in_each_of_its_vectors():
     function, lanes = peak.kernel()
     numbers = np.full(lanes, 0.5, np.float32)
@@ -293,7 +293,7 @@ def test_the_kernel_of_the_peak_multiplies_and_adds_in_each_of_its_vectors():
     assert (numbers == np.float32(total)).all()
 
 
-@pytest.mark.skipif(functional.direct is None, reason="Numba is missing")
+@pytest.mark.skipif(peak.kernel() is None, reason="Numba is missing")
 def test_the_peak_counts_operations_in_all_threads(monkeypatch):
     seconds = itertools.count()
     monkeypatch.setattr(peak.time, "perf_counter", lambda: next(seconds))
