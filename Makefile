@@ -31,7 +31,7 @@ help:
 	@echo 'make rerun     execute and store every chapter again, after a change that reaches several of them'
 	@echo 'make export    write convlib/ from the chapters'
 	@echo 'make browser   open every page in Chromium (must be installed); screenshots in _build/screens'
-	@echo 'make bench     measure convlib beside PyTorch on this machine, and show it on the performance page'
+	@echo 'make bench     measure convlib beside PyTorch and others on this machine, and show it on the performance page'
 	@echo 'make clean     remove what was built, but not _build/text; make distclean removes that and .venv too'
 
 # --- set-up -------------------------------------------------------------------------------------------------

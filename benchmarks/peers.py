@@ -221,7 +221,7 @@ class OnnxRuntime:
 class OnnxRuntimeFixed(OnnxRuntime):
     """The same with weights that never change: a part of the model, so they may be prepared once, in advance."""
 
-    name = "ONNX Runtime, weights fixed"
+    name = "ONNX Runtime (weights fixed)"
     fixed = ("weight", "bias")
     prepared = True
 
