@@ -227,7 +227,7 @@ with warnings.catch_warnings():
     import convlib
 import pytest
 sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "-p", "no:cov", "tests/test_functional.py", "-k",
-                      "any_layer or data_types or rests or nothing or adjoint or layout or bits"]))
+                      "any_layer or data_types or rests or nothing or adjoint or layout or bits or infinity"]))
 """
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=240,
