@@ -48,7 +48,7 @@ def test_close_to_the_exact_sums_and_the_same_bits_for_any_number_of_threads(geo
     computed = passes(*arrays, geometry)
     for ours, right in zip(computed, exact(*arrays, geometry), strict=True):
         assert ours.dtype == FLOAT and ours.shape == right.shape
-        assert np.abs(ours - right).max() < 1e-5 * np.abs(right).max()
+        assert np.abs(ours - right).max() < 3e-5 * np.abs(right).max()
     for jobs in (2, 3):
         for one, other in zip(computed, passes(*arrays, geometry, jobs), strict=True):
             np.testing.assert_array_equal(one, other)
@@ -70,7 +70,7 @@ def test_both_orders_give_the_same(size, monkeypatch):
     assert len(used) == 3, "the second order was not taken"
     for one, other in zip(tiles_outside[:2], panels_outside[:2], strict=True):
         np.testing.assert_array_equal(one, other)
-    np.testing.assert_allclose(tiles_outside[2], panels_outside[2], atol=1e-5 * np.abs(tiles_outside[2]).max())
+    np.testing.assert_allclose(tiles_outside[2], panels_outside[2], atol=3e-5 * np.abs(tiles_outside[2]).max())
 
 
 @pytest.mark.skipif(SLOW, reason="large layers")

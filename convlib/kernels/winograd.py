@@ -1,5 +1,5 @@
 # Exported from chapters/ by tools/export.py: edit the chapter, not this file.
-"""Winograd's algorithm, F(4 x 4, 3 x 3) and F(2 x 2, 5 x 5), with channels as lanes.
+"""Winograd's algorithm, F(4 x 4, 3 x 3) and F(4 x 4, 5 x 5), with channels as lanes.
 
 Chapter 14 builds this module; Chapter 13 derives the algorithm and its matrices.
 """
@@ -29,13 +29,17 @@ from convlib.kernels.simd import compiled, lanes, lanes_of, load, total
 from convlib.kernels.transforms import winograd_matrices
 
 __all__ = [
+    "OUTPUTS",
+    "HALF",
+    "NEAR",
+    "FAR",
     "POINTS",
-    "PIECES",
     "TWO",
     "THREE",
     "FOUR",
     "FIVE",
     "SIX",
+    "EIGHT",
     "Tiling",
     "TILES",
     "FEW_TILES",
@@ -63,21 +67,33 @@ __all__ = [
 
 # Chapter "Tiles in vectors" (chapters/14_tiles.ipynb)
 
-POINTS = (0, Fraction(3, 4), Fraction(-3, 4), Fraction(3, 2), Fraction(-3, 2), math.inf)
-_MATRICES = {taps: winograd_matrices(7 - taps, taps, POINTS) for taps in (2, 3, 4, 5)}
-_cells_to_six = linear_map(_MATRICES[3][1].T)  # B, the same for all of them
-_2_to_six, _3_to_six, _4_to_six, _5_to_six = (linear_map(G) for _, _, G in _MATRICES.values())
-_six_to_5, _six_to_4, _six_to_3, _six_to_2 = (linear_map(A.T) for A, _, _ in _MATRICES.values())
+OUTPUTS = 4  # of a tile, on one axis
+HALF, NEAR, FAR = Fraction(1, 2), Fraction(3, 4), Fraction(3, 2)
+POINTS = {
+    3: (0, NEAR, -NEAR, FAR, -FAR, math.inf),
+    5: (0, HALF, -HALF, 1, -1, 2, -2, math.inf),
+}
 
-PIECES = len(POINTS)  # of a tile, on one axis; 36 in all
-TWO, THREE, FOUR, FIVE, SIX = (0,) * 2, (0,) * 3, (0,) * 4, (0,) * 5, (0,) * 6
+
+def _maps(taps):
+    """The transforms for kernels of so many taps, and those for the gradient of the weights."""
+    A, B, G = winograd_matrices(OUTPUTS, taps, POINTS[taps])
+    grad_A, _, grad_G = winograd_matrices(taps, OUTPUTS, POINTS[taps])
+    return [linear_map(matrix) for matrix in (B.T, G, A.T, grad_G, grad_A.T)]
+
+
+_cells_3, _weights_3, _outputs_3, _flow_3, _grad_3 = _maps(3)
+_cells_5, _weights_5, _outputs_5, _flow_5, _grad_5 = _maps(5)
+
+TWO, THREE, FOUR, FIVE, SIX, EIGHT = ((0,) * length for length in (2, 3, 4, 5, 6, 8))
 
 
 class Tiling(NamedTuple):
     """What the kernels need to know of a layer (Chapter 14)."""
 
     taps: int  # on one axis of a kernel
-    outputs: int  # on one axis of a tile
+    pieces: int  # of a tile, on one axis
+    all_pieces: int  # on both
     sources: int  # channels
     targets: int
     height: int  # of the source images
@@ -96,39 +112,48 @@ class Tiling(NamedTuple):
 
 
 @compiled
-def _to_six(length, source, i, step, advance, target, j, target_step, target_advance, count):
-    """Transform `count` lines of cells (6) or of weights (2 to 5) to six vectors each."""
+def _to_pieces(taps, length, source, i, step, advance, target, j, target_step,
+               target_advance, count):
+    """Transform `count` lines of cells, of weights, or of flow (4) to 6 or 8 vectors each."""
     for _ in range(count):
-        if length == 6:
-            six = _cells_to_six(load_many(source, i, step, SIX))
-        elif length == 3:
-            six = _3_to_six(load_many(source, i, step, THREE))
-        elif length == 4:
-            six = _4_to_six(load_many(source, i, step, FOUR))
-        elif length == 5:
-            six = _5_to_six(load_many(source, i, step, FIVE))
+        if taps == 3:
+            if length == 6:
+                pieces = _cells_3(load_many(source, i, step, SIX))
+            elif length == 3:
+                pieces = _weights_3(load_many(source, i, step, THREE))
+            else:
+                pieces = _flow_3(load_many(source, i, step, FOUR))
+            store_many(target, j, target_step, pieces)
         else:
-            six = _2_to_six(load_many(source, i, step, TWO))
-        store_many(target, j, target_step, six)
+            if length == 8:
+                more = _cells_5(load_many(source, i, step, EIGHT))
+            elif length == 5:
+                more = _weights_5(load_many(source, i, step, FIVE))
+            else:
+                more = _flow_5(load_many(source, i, step, FOUR))
+            store_many(target, j, target_step, more)
         i += advance
         j += target_advance
 
 
 @compiled
-def _from_six(length, source, i, step, advance, plus, target, j, target_step, target_advance,
-              count):
+def _from_pieces(taps, length, source, i, step, advance, plus, target, j, target_step,
+                 target_advance, count):
     """Transform back, and add a vector; return zero in all lanes if all is finite."""
     check = zeros_like(source, TWO)[0]
     for _ in range(count):
-        six = load_many(source, i, step, SIX)
-        if length == 4:
-            check = _finish(_six_to_4(six), plus, target, j, target_step, check)
-        elif length == 3:
-            check = _finish(_six_to_3(six), plus, target, j, target_step, check)
-        elif length == 2:
-            check = _finish(_six_to_2(six), plus, target, j, target_step, check)
+        if taps == 3:
+            six = load_many(source, i, step, SIX)
+            if length == 4:
+                check = _finish(_outputs_3(six), plus, target, j, target_step, check)
+            else:
+                check = _finish(_grad_3(six), plus, target, j, target_step, check)
         else:
-            check = _finish(_six_to_5(six), plus, target, j, target_step, check)
+            eight = load_many(source, i, step, EIGHT)
+            if length == 4:
+                check = _finish(_outputs_5(eight), plus, target, j, target_step, check)
+            else:
+                check = _finish(_grad_5(eight), plus, target, j, target_step, check)
         i += advance
         j += target_advance
     return check
@@ -178,10 +203,10 @@ def _lanes_to_channels(source, places, channels, target, j, step):
 def _transform_images(images, s, image, vector, first, last, span, V, v, v_step, scratch):
     """Write the pieces V[t][tile] of tile rows `first` to `last` of an image."""
     n, plane = lanes(images), s.height * s.width
-    rows, line = (last - first - 1) * s.outputs + span, s.width * n
-    width = (s.tile_columns - 1) * s.outputs + span
+    rows, line = (last - first - 1) * OUTPUTS + span, s.width * n
+    width = (s.tile_columns - 1) * OUTPUTS + span
     strip, half = scratch[: rows * line], scratch[rows * line :]
-    y = first * s.outputs - s.top
+    y = first * OUTPUTS - s.top
     begin, end = max(0, y), max(max(0, y), min(s.height, y + rows))
     fill(strip[: (begin - y) * line], 0)
     fill(strip[(end - y) * line :], 0)
@@ -191,14 +216,15 @@ def _transform_images(images, s, image, vector, first, last, span, V, v, v_step,
         (end - begin) * s.width, strip, (begin - y) * line,
     )  # fmt: skip
     used = min(s.width, width - s.left)
-    for a in range(PIECES):
+    for a in range(s.pieces):
         fill(half[a * width * n : (a * width + s.left) * n], 0)
         fill(half[(a * width + s.left + used) * n : (a + 1) * width * n], 0)
     for row in range(last - first):
-        _to_six(span, strip, row * s.outputs * line, line, n, half, s.left * n, width * n, n, used)
-        for a in range(PIECES):
-            _to_six(span, half, a * width * n, n, s.outputs * n,
-                    V, v + PIECES * a * v_step, v_step, n, s.tile_columns)
+        _to_pieces(s.taps, span, strip, row * OUTPUTS * line, line, n,
+                   half, s.left * n, width * n, n, used)
+        for a in range(s.pieces):
+            _to_pieces(s.taps, span, half, a * width * n, n, OUTPUTS * n,
+                    V, v + s.pieces * a * v_step, v_step, n, s.tile_columns)
         v += s.tile_columns * n
 
 
@@ -239,12 +265,12 @@ def _transform_weights(weight, s, panel, first, last, U, u, u_step, scratch):
         for vector in range(last - first):
             at = side * side_step + vector * n * kernel * n
             for b in range(s.taps):
-                _to_six(s.taps, lined, at + (tap + b * step) * n, step * line, kernel * n,
-                        half, b * n, line, PIECES * line, n)
+                _to_pieces(s.taps, s.taps, lined, at + (tap + b * step) * n, step * line, kernel * n,
+                        half, b * n, line, s.pieces * line, n)
             place = u + (vector * n * COLUMNS + side) * n
-            for a in range(PIECES):
-                _to_six(s.taps, half, a * line, n, PIECES * line,
-                        U, place + PIECES * a * u_step, u_step, COLUMNS * n, n)
+            for a in range(s.pieces):
+                _to_pieces(s.taps, s.taps, half, a * line, n, s.pieces * line,
+                        U, place + s.pieces * a * u_step, u_step, COLUMNS * n, n)
 
 
 TILES = 14 if simd.REGISTER_BYTES == 64 else 6  # in a block ...
@@ -286,10 +312,10 @@ def _multiply(V, v, v_step, U, u, M, m, vectors, tiles, more):
 def _transform_back(M, begin, m_step, s, panel, image, first, last, bias, output, scratch):
     """Write the outputs of some tile rows; return zero if all of them are finite."""
     n, plane = lanes(M), s.out_height * s.out_width
-    wide, line = s.tile_columns * s.outputs * n, s.out_width * n
-    rows = (last - first) * s.outputs
+    wide, line = s.tile_columns * OUTPUTS * n, s.out_width * n
+    rows = (last - first) * OUTPUTS
     strip, half = scratch[: rows * line], scratch[rows * line :]
-    y = first * s.outputs
+    y = first * OUTPUTS
     inside, check = min(s.out_height, y + rows) - y, 0.0
     zero = zeros_like(M, TWO)[0]
     for side in range(COLUMNS):
@@ -299,11 +325,11 @@ def _transform_back(M, begin, m_step, s, panel, image, first, last, bias, output
         plus = load(bias, k)
         for row in range(last - first):
             m = begin + (row * s.tile_columns * COLUMNS + side) * n
-            for a in range(PIECES):
-                _from_six(s.outputs, M, m + PIECES * a * m_step, m_step, COLUMNS * n, zero,
-                          half, a * wide, n, s.outputs * n, s.tile_columns)
-            finite = _from_six(s.outputs, half, 0, wide, n, plus,
-                               strip, row * s.outputs * line, line, n, s.out_width)
+            for a in range(s.pieces):
+                _from_pieces(s.taps, OUTPUTS, M, m + s.pieces * a * m_step, m_step, COLUMNS * n,
+                             zero, half, a * wide, n, OUTPUTS * n, s.tile_columns)
+            finite = _from_pieces(s.taps, OUTPUTS, half, 0, wide, n, plus,
+                               strip, row * OUTPUTS * line, line, n, s.out_width)
             check += total(finite)
         _lanes_to_channels(strip, inside * s.out_width, min(n, s.targets - k), output,
                            (image * s.targets + k) * plane + y * s.out_width, plane)
@@ -329,14 +355,14 @@ def tiles_outside(job, jobs, images, U, bias, output, checks, s, portion, worksp
     all_rows = images.size // (s.sources * s.height * s.width) * s.tile_rows
     room = (portion * s.tile_columns + FEW_TILES) * n
     v_step, m_step, size = s.vectors * room, s.panels * COLUMNS * room, s.vectors * COLUMNS * n * n
-    V, M = workspace[: 36 * v_step], workspace[36 * v_step : 36 * (v_step + m_step)]
-    scratch, check = workspace[36 * (v_step + m_step) :], 0.0
+    V, rest = workspace[: s.all_pieces * v_step], workspace[s.all_pieces * v_step :]
+    M, scratch, check = rest[: s.all_pieces * m_step], rest[s.all_pieces * m_step :], 0.0
     for begin in range(job * portion, all_rows, jobs * portion):
         end = min(all_rows, begin + portion)
         for vector in range(s.vectors):
-            _portion_to_pieces(images, s, begin, end, vector, s.outputs + s.taps - 1,
+            _portion_to_pieces(images, s, begin, end, vector, s.pieces,
                                V, vector * room, v_step, scratch)
-        for t in range(36):
+        for t in range(s.all_pieces):
             for panel in range(s.panels):
                 _multiply(V, t * v_step, room, U, (t * s.panels + panel) * size,
                           M, t * m_step + panel * COLUMNS * room,
@@ -390,13 +416,13 @@ def panels_outside(job, jobs, weight, V, bias, output, checks, s, room, portion,
     n = lanes(weight)
     rows = output.size // (s.targets * s.out_height * s.out_width) * s.tile_rows
     v_step, m_step, u_step = s.vectors * room, COLUMNS * room, portion * n * COLUMNS * n + n
-    U, M = workspace[: 36 * u_step], workspace[36 * u_step : 36 * (u_step + m_step)]
-    scratch, check = workspace[36 * (u_step + m_step) :], 0.0
+    U, rest = workspace[: s.all_pieces * u_step], workspace[s.all_pieces * u_step :]
+    M, scratch, check = rest[: s.all_pieces * m_step], rest[s.all_pieces * m_step :], 0.0
     for panel in range(job, s.panels, jobs):
         for first in range(0, s.vectors, portion):
             last = min(s.vectors, first + portion)
             _transform_weights(weight, s, panel, first, last, U, 0, u_step, scratch)
-            for t in range(36):
+            for t in range(s.all_pieces):
                 _multiply(V, t * v_step + first * room, room, U, t * u_step, M, t * m_step,
                           last - first, rows * s.tile_columns, first > 0)
         check += _pieces_to_portion(M, 0, m_step, s, panel, 0, rows, bias, output, scratch)
@@ -424,19 +450,19 @@ def _weights_back(M, m, m_step, s, vector, panel, grad_weight, scratch):
     """Write the gradient for a vector of sources and a panel of targets; zero if finite."""
     n, kernel = lanes(M), s.taps * s.taps
     line, some = s.taps * n, min(n, s.sources - vector * n)
-    half, lined = scratch[: PIECES * line * n], scratch[PIECES * line * n :]
+    half, lined = scratch[: s.pieces * line * n], scratch[s.pieces * line * n :]
     zero, check = zeros_like(M, TWO)[0], 0.0
     for side in range(COLUMNS):
         k = (panel * COLUMNS + side) * n
         if k >= s.targets:
             break
-        for a in range(PIECES):
-            _from_six(s.taps, M, m + side * n + PIECES * a * m_step, m_step, COLUMNS * n, zero,
-                      half, a * line, n, PIECES * line, n)
+        for a in range(s.pieces):
+            _from_pieces(s.taps, s.taps, M, m + side * n + s.pieces * a * m_step, m_step,
+                         COLUMNS * n, zero, half, a * line, n, s.pieces * line, n)
         for b in range(s.taps):
             # lanes of missing sources hold nothing: they are left out
-            finite = _from_six(s.taps, half, b * n, line, PIECES * line, zero,
-                               lined, b * n, line, kernel * n, some)
+            finite = _from_pieces(s.taps, s.taps, half, b * n, line, s.pieces * line, zero,
+                                  lined, b * n, line, kernel * n, some)
             check += total(finite)
         _lanes_to_channels(lined, some * kernel, min(n, s.targets - k), grad_weight,
                            (k * s.sources + vector * n) * kernel, s.sources * kernel)
@@ -451,20 +477,20 @@ def sum_sections(job, jobs, images, flow, sums, s, f, portion, workspace):
     portions, sections = (all_rows + portion - 1) // portion, sums.shape[0]
     room, block = portion * s.tile_columns * n, n * COLUMNS * n
     v_step, d_step = s.vectors * room, f.vectors * room
-    V, D = workspace[: 36 * v_step], workspace[36 * v_step : 36 * (v_step + d_step)]
-    scratch = workspace[36 * (v_step + d_step) :]
+    V, rest = workspace[: s.all_pieces * v_step], workspace[s.all_pieces * v_step :]
+    D, scratch = rest[: s.all_pieces * d_step], rest[s.all_pieces * d_step :]
     for section in range(job, sections, jobs):
         first = portions * section // sections
         for item in range(first, portions * (section + 1) // sections):
             begin, end = item * portion, min(all_rows, (item + 1) * portion)
             for vector in range(s.vectors):
-                _portion_to_pieces(images, s, begin, end, vector, PIECES,
+                _portion_to_pieces(images, s, begin, end, vector, s.pieces,
                                    V, vector * room, v_step, scratch)
             for vector in range(f.vectors):
-                _portion_to_pieces(flow, f, begin, end, vector, f.outputs,
+                _portion_to_pieces(flow, f, begin, end, vector, OUTPUTS,
                                    D, vector * room, d_step, scratch)
             tiles, m = (end - begin) * s.tile_columns, 0
-            for t in range(36):
+            for t in range(s.all_pieces):
                 for vector in range(s.vectors):
                     for panel in range(s.panels):
                         _multiply_tiles(V, t * v_step + vector * room,
@@ -480,7 +506,7 @@ def add_sections(job, jobs, sums, s, grad_weight, checks, workspace):
     block = n * COLUMNS * n
     m_step = s.vectors * s.panels * block
     for item in range(job, s.vectors * s.panels, jobs):
-        for t in range(36):
+        for t in range(s.all_pieces):
             m = t * m_step + item * block
             for section in range(1, sums.shape[0]):
                 for q in range(m, m + block):
@@ -496,15 +522,15 @@ def weights_outside(job, jobs, flow, V, grad_weight, checks, s, f, room, portion
     block = lanes(flow) * COLUMNS * lanes(flow)
     rows = flow.size // (f.sources * f.height * f.width) * s.tile_rows
     v_step, d_step, m_step = s.vectors * room, COLUMNS * room, portion * block
-    D, M = workspace[: 36 * d_step], workspace[36 * d_step : 36 * (d_step + m_step)]
-    scratch, check = workspace[36 * (d_step + m_step) :], 0.0
+    D, rest = workspace[: s.all_pieces * d_step], workspace[s.all_pieces * d_step :]
+    M, scratch, check = rest[: s.all_pieces * m_step], rest[s.all_pieces * m_step :], 0.0
     for panel in range(job, s.panels, jobs):
         for side in range(COLUMNS):
-            _portion_to_pieces(flow, f, 0, rows, panel * COLUMNS + side, f.outputs,
+            _portion_to_pieces(flow, f, 0, rows, panel * COLUMNS + side, OUTPUTS,
                                D, side * room, d_step, scratch)
         for first in range(0, s.vectors, portion):
             last = min(s.vectors, first + portion)
-            for t in range(36):
+            for t in range(s.all_pieces):
                 for vector in range(first, last):
                     _multiply_tiles(V, t * v_step + vector * room, D, t * d_step, room,
                                     M, t * m_step + (vector - first) * block,
@@ -544,11 +570,12 @@ def _ceil(number, step):
 
 def _tiling(taps, channels, size, out_size, corner, steps, turned):
     """The tiling of a layer from (sources, targets), heights, widths and the corner's zeros."""
-    n, outputs = lanes_of(np.float32), PIECES + 1 - taps
-    tiles = _ceil(out_size[0], outputs), _ceil(out_size[1], outputs)
+    n = lanes_of(np.float32)
+    tiles = _ceil(out_size[0], OUTPUTS), _ceil(out_size[1], OUTPUTS)
     vectors, panels = _ceil(channels[0], n), _ceil(channels[1], COLUMNS * n)
-    return Tiling(taps, outputs, *channels, *size, *out_size, *corner, *tiles, *steps, turned,
-                  vectors, panels)
+    pieces = OUTPUTS + taps - 1
+    return Tiling(taps, pieces, pieces**2, *channels, *size, *out_size, *corner, *tiles,
+                  *steps, turned, vectors, panels)
 
 
 @lru_cache(maxsize=1024)
@@ -581,17 +608,17 @@ def _flow_tiling(g):
 
 def _scratch(s, rows):
     """The room that transforming so many tile rows takes."""
-    n, span = lanes_of(np.float32), PIECES
-    wide = s.tile_columns * s.outputs + span
-    there = (rows * s.outputs + span) * s.width + PIECES * wide
-    back = rows * s.outputs * s.out_width + PIECES * wide
+    n, span = lanes_of(np.float32), s.pieces
+    wide = s.tile_columns * OUTPUTS + span
+    there = (rows * OUTPUTS + span) * s.width + s.pieces * wide
+    back = rows * OUTPUTS * s.out_width + s.pieces * wide
     return max(there, back) * n
 
 
 def _weights_scratch(s, vectors):
     """The room that transforming the weights of so many vectors of sources takes."""
     n = lanes_of(np.float32)
-    return (COLUMNS * (vectors * n * s.taps**2 + n) + n * PIECES * s.taps) * n
+    return (COLUMNS * (vectors * n * s.taps**2 + n) + n * s.pieces * s.taps) * n
 
 
 def _correlate(images, weight, bias, s, output, jobs):
@@ -602,25 +629,25 @@ def _correlate(images, weight, bias, s, output, jobs):
     padded[: s.targets] = bias
     images, weight, output = images.reshape(-1), weight.reshape(-1), output.reshape(-1)
     tiles = batch * s.tile_rows * s.tile_columns
-    pieces, checks = 36 * s.panels * COLUMNS * n * s.vectors * n, np.empty(jobs, dtype)
-    if pieces <= max(FEW_PIECES, 36 * tiles * s.vectors * n):
+    pieces, checks = s.all_pieces * s.panels * COLUMNS * n * s.vectors * n, np.empty(jobs, dtype)
+    if pieces <= max(FEW_PIECES, s.all_pieces * tiles * s.vectors * n):
         portion = max(1, TILES_AT_ONCE // s.tile_columns)
         portion = min(portion, _ceil(batch * s.tile_rows, jobs))
         U = parallel.kept("pieces", pieces, dtype)
         space = _weights_scratch(s, 1)
         parallel.run(transform_all_weights, jobs, space, dtype, weight, s, U)
         room = portion * s.tile_columns + FEW_TILES
-        space = 36 * room * n * (s.vectors + COLUMNS * s.panels) + _scratch(s, portion)
+        space = s.all_pieces * room * n * (s.vectors + COLUMNS * s.panels) + _scratch(s, portion)
         parallel.run(tiles_outside, jobs, space, dtype,
                      images, U, padded, output, checks, s, portion)
     else:
         room = (tiles + FEW_TILES) * n
-        V = parallel.kept("pieces", 36 * s.vectors * room, dtype)
+        V = parallel.kept("pieces", s.all_pieces * s.vectors * room, dtype)
         space = _scratch(s, s.tile_rows)
-        parallel.run(transform_all_images, jobs, space, dtype, images, s, PIECES, V, room)
+        parallel.run(transform_all_images, jobs, space, dtype, images, s, s.pieces, V, room)
         portion = min(s.vectors, VECTORS_AT_ONCE)
         u_step = (portion * n * COLUMNS + 1) * n
-        space = 36 * (u_step + COLUMNS * room) + space + _weights_scratch(s, portion)
+        space = s.all_pieces * (u_step + COLUMNS * room) + space + _weights_scratch(s, portion)
         parallel.run(panels_outside, jobs, space, dtype,
                      weight, V, padded, output, checks, s, room, portion)
     return not checks.any()
@@ -696,7 +723,7 @@ def weight_grad(input, grad_output, geometry, jobs):
     grad_weight = np.empty((g.out_channels, g.in_channels, s.taps, s.taps), dtype)
     checks = np.empty(jobs, dtype)
     arrays = input.reshape(-1), grad_output.reshape(-1), grad_weight.reshape(-1)
-    if 36 * s.vectors * s.panels * COLUMNS * lanes_of(dtype) ** 2 <= FEW_PIECES:
+    if s.all_pieces * s.vectors * s.panels * COLUMNS * lanes_of(dtype) ** 2 <= FEW_PIECES:
         _in_sections(*arrays, s, f, g.batch * s.tile_rows, checks)
     else:
         _in_panels(*arrays, s, f, g.batch * s.tile_rows, checks)
@@ -706,13 +733,13 @@ def weight_grad(input, grad_output, geometry, jobs):
 def _in_sections(images, flow, grad_weight, s, f, rows, checks):
     """Few weights: the tiles pass by, in sections."""
     n, dtype, jobs = lanes_of(np.float32), grad_weight.dtype, len(checks)
-    size = 36 * s.vectors * s.panels * COLUMNS * n * n
+    size = s.all_pieces * s.vectors * s.panels * COLUMNS * n * n
     portion = min(rows, max(1, TILES_AT_ONCE // s.tile_columns))
     sections = max(1, min(SECTIONS, _ceil(rows, portion), FEW_PIECES * 3 // 2 // size))
     sums = parallel.kept("pieces", sections * size, dtype)[: sections * size]
     sums = sums.reshape(sections, size)
     room = portion * s.tile_columns * n
-    space = 36 * room * (s.vectors + f.vectors) + max(_scratch(s, portion), _scratch(f, portion))
+    space = s.all_pieces * room * (s.vectors + f.vectors) + max(_scratch(s, portion), _scratch(f, portion))
     parallel.run(sum_sections, jobs, space, dtype, images, flow, sums, s, f, portion)
     space = _weights_scratch(s, 1)
     parallel.run(add_sections, jobs, space, dtype, sums, s, grad_weight, checks)
@@ -722,10 +749,10 @@ def _in_panels(images, flow, grad_weight, s, f, rows, checks):
     """Many weights: a panel of targets after the other."""
     n, dtype, jobs = lanes_of(np.float32), grad_weight.dtype, len(checks)
     room = rows * s.tile_columns * n
-    V = parallel.kept("pieces", 36 * s.vectors * room, dtype)
+    V = parallel.kept("pieces", s.all_pieces * s.vectors * room, dtype)
     space = max(_scratch(s, s.tile_rows), _scratch(f, s.tile_rows))
-    parallel.run(transform_all_images, jobs, space, dtype, images, s, PIECES, V, room)
+    parallel.run(transform_all_images, jobs, space, dtype, images, s, s.pieces, V, room)
     portion = min(s.vectors, VECTORS_AT_ONCE)
-    space += 36 * COLUMNS * (room + portion * n * n) + _weights_scratch(s, 1)
+    space += s.all_pieces * COLUMNS * (room + portion * n * n) + _weights_scratch(s, 1)
     parallel.run(weights_outside, jobs, space, dtype,
                  flow, V, grad_weight, checks, s, f, room, portion)
