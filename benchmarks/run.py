@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import costs, exact, machine, measure, peak
+from benchmarks import costs, exact, machine, measure, peak, training
 from benchmarks.peers import PEERS, VARIANTS, Convlib
 from benchmarks.shapes import CASES, DIRECTIONS, HOUSE, SEED, TOY, house_data, random_data
 
@@ -114,12 +114,13 @@ def measured(options, subject, variants, peers, missing):
 def measured_costs(cases, options, settings, subject, peers):
     """Return what a layer costs besides the time of a call, or nothing of it."""
     if not options.costs:
-        return {"start_up": None, "first_calls": [], "memory": [], "batches": []}
-    print("start-up, compiling and memory, each in new processes")
+        return {"start_up": None, "first_calls": [], "memory": [], "batches": [], "training": []}
+    print("start-up, compiling, memory and training, each in new processes")
     found = {
         "start_up": rounded(machine.start_up()),
         "first_calls": rounded(costs.first_calls(cases, options.direction)),
         "memory": rounded(costs.memory(cases, options.direction, max(options.threads))),
+        "training": rounded(training.rows(options.threads, settings)),
     }
     sized = [case._replace(images=images) for case in cases if case.name in IN_BATCHES for images in BATCHES]
     batches, _ = all_rows(sized, random_data, options, settings, subject, [], peers[:1])

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import convlib
-from benchmarks import costs, exact, machine, measure, peak, peers, run, shapes
+from benchmarks import costs, exact, machine, measure, peak, peers, run, shapes, training
 from benchmarks.peers import Convlib, ConvlibWithoutWinograd
 from convlib import reference
 
@@ -280,6 +280,49 @@ def test_another_process_tells_a_number():
     assert 0 < costs.in_another_process("first_call", "toy", "forward", 1, {}) < 60
 
 
+def test_the_maximum_of_a_square_is_told_and_nobody_else():
+    images = np.array([[1, 5, -1, -2], [5, 2, -3, -4]], np.float32)
+    maxima = training.largest(images)
+    assert maxima.tolist() == [[5, 0]]
+    flow = np.array([[7, 9]], np.float32)
+    assert training.largest_grad(images, maxima, flow).tolist() == [[0, 7, 0, 0], [0, 0, 0, 0]]
+
+
+def test_the_network_learns_along_its_gradients(monkeypatch):
+    """A small step along the gradient lowers the loss by the square of its length, divided by the rate."""
+    monkeypatch.setattr(training, "RATE", 0.001)
+    network = training.Network()
+    before = {name: array.astype(float) for name, array in network.weights.items()}
+    first = network.step()
+    square = sum(((before[name] - array) ** 2).sum() for name, array in network.weights.items())
+    assert first - network.step() == pytest.approx(square / training.RATE, rel=0.05)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_both_networks_learn_the_same():
+    pytest.importorskip("torch")
+    assert training.difference() < 1e-6
+
+
+def test_without_pytorch_no_training_is_measured(monkeypatch):
+    monkeypatch.setattr(training.PyTorch, "available", lambda: False)
+    assert training.rows([1, 2], measure.Settings()) == []
+
+
+def test_a_step_of_training_is_timed_in_turns(monkeypatch):
+    fake, compare = FakeMachine(), measure.compare
+    monkeypatch.setattr(training, "Network", lambda: SimpleNamespace(step=fake.function("a", 0.5)))
+    monkeypatch.setattr(training, "TorchNetwork", lambda: SimpleNamespace(step=fake.function("b", 1.0)))
+    monkeypatch.setattr(training.PyTorch, "use_threads", lambda count: None)
+    monkeypatch.setattr(training.measure, "compare", lambda *both: compare(*both, fake.clock, fake.others))
+    monkeypatch.setattr(training, "difference", lambda: 1e-7)
+    found = training.row(1, SETTINGS)
+    assert (found["threads"], found["ratio"]["median"], found["seconds"]) == (1, 2, {"convlib": 0.5, "PyTorch": 1})
+    monkeypatch.setattr(training, "difference", lambda: np.nan)
+    with pytest.raises(measure.WrongResult, match="weights differ by nan"):
+        training.row(1, SETTINGS)
+
+
 @pytest.mark.skipif(peak.kernel() is None, reason="Numba is missing")
 def test_the_kernel_of_the_peak_multiplies_and_adds_in_each_of_its_vectors():
     function, lanes = peak.kernel()
@@ -359,6 +402,7 @@ def no_waiting(monkeypatch):
     monkeypatch.setattr(run.machine, "start_up", lambda: {"import": 0.123456, "first_call": 0.5})
     monkeypatch.setattr(run.peak, "peak", lambda threads: 100.0 * threads)
     monkeypatch.setattr(run.costs, "in_another_process", lambda *what: 123456)
+    monkeypatch.setattr(run.training, "rows", lambda counts, settings: [])
     monkeypatch.setattr(run.costs, "FIRST_CALLS", ["toy"])
     monkeypatch.setattr(run, "BATCHES", (1, 2))
     monkeypatch.setattr(run, "IN_BATCHES", ["toy"])
@@ -528,6 +572,8 @@ SCHEMA = {
     "first_calls": [{"case": str, "direction": str, "cold": NUMBER, "warm": NUMBER}],
     "memory": [{"case": str, "direction": str, "threads": COUNT, "extra_bytes": COUNT, "arrays_bytes": COUNT,
                 "ratio": NUMBER}],
+    "training": [{"threads": COUNT, "peer": str, "difference": NUMBER,
+                  **{name: ROW[name] for name in ("ratio", "seconds", "rounds", "dropped", "quiet")}}],
     "batches": [ROW], "means": [MEAN], "variant_means": [MEAN],
     "algorithms": {...: {...: str}},
     "cases": [ROW], "variant_cases": [ROW], "house": [ROW],
@@ -540,8 +586,8 @@ def without(schema, *names):
 
 # What was stored before variants, costs and the peak were measured. It goes with the next `make bench`.
 ROW_1 = without(ROW, "subject", "images")
-FORM_1 = without(SCHEMA, "variants", "prepared", "peak_gflops", "first_calls", "memory", "batches", "variant_means",
-                 "algorithms", "variant_cases")
+FORM_1 = without(SCHEMA, "variants", "prepared", "peak_gflops", "first_calls", "memory", "training", "batches",
+                 "variant_means", "algorithms", "variant_cases")
 FORM_1 |= {"cases": [ROW_1], "house": [ROW_1], "means": [without(MEAN, "subject")]}
 FORMS = {1: FORM_1, run.FORMAT: SCHEMA}
 
@@ -585,7 +631,7 @@ class TestStored:
         document = read(path)
         if document["format"] == 1:
             pytest.skip("stored before they were measured: run `make bench`")
-        for name in ("first_calls", "memory", "batches", "variant_cases"):
+        for name in ("first_calls", "memory", "training", "batches", "variant_cases"):
             assert document[name], name
         assert list(document["peak_gflops"]) == ["1", "2"]
         assert list(document["algorithms"]) == list(run.NAMES)
