@@ -14,8 +14,14 @@ from convlib.kernels import fourier
 
 __all__ = [
     "ALGORITHMS",
-    "FEW",
     "work",
+    "fourier_work",
+    "FEW",
+    "FOURIER",
+    "FOURIER_ALONE",
+    "FOURIER_WEIGHTS",
+    "ENOUGH_CHANNELS",
+    "FEW_TARGETS",
     "choose_forward",
     "choose_input_grad",
     "choose_weight_grad",
@@ -40,9 +46,6 @@ except ImportError:
 ALGORITHMS = _compiled | {"fft": fourier, "numpy": numpy_kernels}
 
 
-FEW = 20_000  # up to so many multiplications, tiny planes are best
-
-
 @lru_cache(maxsize=1024)
 def work(geometry):
     """Return how many multiplications the sums of a layer take (Chapter 14)."""
@@ -52,14 +55,86 @@ def work(geometry):
     return places * g.out_channels * taps
 
 
+def fourier_work(geometry):
+    """Return how many multiplications values at many points take (Chapter 14)."""
+    g = geometry
+    rows, columns = fourier.points(g)
+    half, number = columns // 2 + 1, rows * columns
+    kernels = g.out_channels * g.in_channels // g.groups
+    transforms = 2 * g.batch * (g.in_channels + g.out_channels) * number * np.log2(number)
+    kernel_values = 4 * kernels * rows * g.kernel_width * (g.kernel_height + half)
+    products = 4 * g.batch * kernels * rows * half
+    return int(transforms + kernel_values + products)
+
+
+FEW = 20_000  # up to so many multiplications, tiny planes are best
+FOURIER = 8  # a multiplication of the values takes as long as so many of the sums,
+FOURIER_ALONE = 5  # or so many, where each channel is alone,
+FOURIER_WEIGHTS = 1.5  # times this for the gradient of the weights
+ENOUGH_CHANNELS = 16  # Winograd's transforms are shared by so many channels, or do not pay
+FEW_TARGETS = 4  # one panel of a block: packing matrices does not pay
+
+
+def _first(names, can):
+    """The first of several algorithms that can; NumPy always can."""
+    return next((name for name in names if can(name)), "numpy")
+
+
+def _fourier_pays(geometry, factor=1):
+    """Whether values at many points take less time than sums."""
+    alone = geometry.in_channels == geometry.groups
+    factor *= FOURIER_ALONE if alone else FOURIER
+    return factor * fourier_work(geometry) < work(geometry)
+
+
+def _winograd_pays(geometry):
+    """Whether enough channels share the transforms."""
+    g = geometry
+    return min(g.in_channels, g.out_channels) // g.groups >= ENOUGH_CHANNELS
+
+
 def choose_forward(geometry, can):
     """Name the algorithm for an output (Chapter 14)."""
-    if work(geometry) <= FEW and can("tiny"):
+    g = geometry
+    if work(g) <= FEW and can("tiny"):
         return "tiny"
-    return "direct" if can("direct") else "numpy"
+    if _winograd_pays(g) and can("winograd"):
+        return "winograd"
+    if _fourier_pays(g) and can("fft"):
+        return "fft"
+    if can("depthwise"):
+        return "depthwise"
+    if g.out_channels // g.groups <= FEW_TARGETS and can("direct"):
+        return "direct"
+    return _first(("gemm", "direct"), can)
 
 
-choose_input_grad = choose_weight_grad = choose_forward
+def choose_input_grad(geometry, can):
+    """Name the algorithm for a learning flow (Chapter 14)."""
+    g = geometry
+    if work(g) <= FEW and can("tiny"):
+        return "tiny"
+    if _winograd_pays(g) and can("winograd"):
+        return "winograd"
+    if _fourier_pays(g) and can("fft"):
+        return "fft"
+    if can("depthwise"):
+        return "depthwise"
+    if g.in_channels // g.groups <= FEW_TARGETS and can("direct"):
+        return "direct"
+    return _first(("gemm", "direct"), can)
+
+
+def choose_weight_grad(geometry, can):
+    """Name the algorithm for the gradient of the weights (Chapter 14)."""
+    g = geometry
+    if work(g) <= FEW and can("tiny"):
+        return "tiny"
+    if _winograd_pays(g) and can("winograd"):
+        return "winograd"
+    if _fourier_pays(g, FOURIER_WEIGHTS) and can("fft"):
+        return "fft"
+    return _first(("depthwise", "gemm", "direct"), can)
 
 
 class _Switch:
