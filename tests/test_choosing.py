@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import threading
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +97,47 @@ def test_large_kernels_with_broken_numbers(size, groups):
             limit = {"winograd": 1e-4, "fft": 2e-6}.get(name, 1e-5)
             for result, known in zip(ours(*arrays, options | {"algorithm": name})[:3], expected, strict=False):
                 assert abs(result - known).max() <= limit * abs(known).max(), name
+
+
+def test_values_leave_blas_in_this_thread(monkeypatch):
+    """A larger product would start BLAS's own threads, which wait for each other on a busy machine."""
+    matmul, sizes = np.matmul, []
+
+    def watched(a, b, out):
+        sizes.append(a.shape[-2] * a.shape[-1] * b.shape[-1])
+        return matmul(a, b, out=out)
+
+    monkeypatch.setattr(np, "matmul", watched)
+    for size, weight_size, groups in (
+        ((3, 4, 40, 90), (4, 1, 31, 31), 4), ((3, 40, 30, 30), (50, 40, 21, 21), 1),
+        ((1, 300, 9, 9), (300, 300, 7, 7), 1),
+    ):  # fmt: skip
+        layer = numbers(size, weight_size, {"padding": weight_size[2] // 2, "groups": groups}, "ffff")
+        ours(*layer[:-1], layer[-1] | {"algorithm": "fft"})
+    assert len(sizes) > 100 and max(sizes) <= 2**16
+
+
+@pytest.mark.parametrize("direction", range(3))
+@pytest.mark.parametrize("groups", [1, 24])
+def test_values_need_no_more_memory_for_more_images(direction, groups):
+    """Beyond the result itself."""
+    needed = []
+    for batch in (32, 64):
+        options = {"padding": 4, "groups": groups, "algorithm": "fft"}
+        x, w = np.ones((batch, 24, 48, 48), "f"), np.ones((24, 24 // groups, 9, 9), "f")
+        call = [
+            lambda x, w, options: convlib.conv2d(x, w, **options),
+            lambda x, w, options: convlib.conv2d_input_grad(x.shape, w, x, **options),
+            lambda x, w, options: convlib.conv2d_weight_grad(x, w.shape, x, **options),
+        ][direction]
+        with means(threads=1):
+            call(x, w, options)
+            tracemalloc.start()
+            result = call(x, w, options)
+            needed.append(tracemalloc.get_traced_memory()[1] - result.nbytes)
+            tracemalloc.stop()
+    assert needed[1] < 1.1 * needed[0] + 100_000
+    assert needed[1] < 1.5 * (2 * x.nbytes + w.nbytes)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -291,6 +291,7 @@ def _correlate(images, steps, kernels, powers, bias, geometry, plan, output, job
         results = np.empty((*values.shape[:4], kernels.shape[-1]), values.dtype)
         parallel.run(_multiply, jobs, space, values.dtype, values, parts, *powers, results)
         parallel.run(_collect, jobs, 0, images.dtype, results, bias, steps[1], plan, output[some])
+        del values, results  # before the next ones are made
     return output if _is_finite(output) else None
 
 
@@ -346,5 +347,6 @@ def weight_grad(input, grad_output, geometry, jobs):
             flows = _sorted_values(grad_output[some], g.stride, g, plan, jobs)
             np.conj(flows, out=flows)
             parallel.run(_contract, jobs, space, values.dtype, values, flows, step, plan, sums)
+            del values, flows  # before the next ones are made
         grad_weight[:] = sums.transpose(2, 4, 3, 0, 1).reshape(grad_weight.shape)
     return grad_weight if _is_finite(grad_weight) else None
