@@ -14,13 +14,15 @@ LIBRARY := $(call find,convlib,-name '*.py')
 RESULTS := $(call find,benchmarks/results,)
 PAGES := $(call find,chapters tools/book,) _config.yml _toc.yml
 
-.PHONY: help book test coverage parity bench lab text store rerun export browser clean distclean
+.PHONY: help book test bounds coverage lowest parity bench lab text store rerun export browser clean distclean
 .DELETE_ON_ERROR:
 
 help:
 	@echo 'make book      confirm the stored outputs, build the pages, say where they are'
 	@echo 'make test      the book, then everything else that must hold (what CI runs)'
+	@echo 'make bounds    the tests of convlib, compiled with a check of every index (part of make test)'
 	@echo 'make coverage  the tests of convlib without compiling, and how much of it they reach (part of make test)'
+	@echo 'make lowest    the tests of convlib with the oldest NumPy and Numba that it may be used with'
 	@echo 'make parity    compare the results with PyTorch and with the tests of ONNX'
 	@echo 'make lab       open the chapters in JupyterLab'
 	@echo 'make text CHAPTER=01_one_kernel'
@@ -29,7 +31,7 @@ help:
 	@echo 'make rerun     execute and store every chapter again, after a change that reaches several of them'
 	@echo 'make export    write convlib/ from the chapters'
 	@echo 'make browser   open every page in Chromium (must be installed); screenshots in _build/screens'
-	@echo 'make bench     measure convlib beside PyTorch on this machine, and show it on the performance page'
+	@echo 'make bench     measure convlib beside PyTorch and others on this machine, and show it on the performance page'
 	@echo 'make clean     remove what was built, but not _build/text; make distclean removes that and .venv too'
 
 # --- set-up -------------------------------------------------------------------------------------------------
@@ -75,13 +77,22 @@ test: book
 	$(BIN)/python tools/export.py --check
 	$(BIN)/ruff check --quiet
 	$(BIN)/python -m pytest
+	$(MAKE) bounds
 	$(MAKE) coverage
 
-# The tests of the library, not compiled, so that every line can be followed; the few lines that only exist when
-# something is compiled are reached by a second program, which compiles anew.
+# The tests of the library itself. They run twice more, in other ways.
 TESTS_OF_CONVLIB := $(addprefix tests/test_,functional.py processes.py numpy_kernels.py shapes.py general_reference.py \
   reference.py gradcheck.py datasets.py figures.py)
 
+# Compiled with a check of every index. The code goes to a place of its own: in its cache, Numba does not tell it
+# from code without the checks. An absolute path, because some tests start programs in other folders.
+bounds: .venv/.installed
+	@rm -rf _build/bounds && mkdir -p _build/bounds
+	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR='$(CURDIR)/_build/bounds' \
+	  $(BIN)/python -m pytest --quiet --numprocesses=2 $(TESTS_OF_CONVLIB)
+
+# Not compiled, so that every line can be followed; the few lines that only exist when something is compiled are
+# reached by a second program, which compiles anew.
 coverage: .venv/.installed
 	@mkdir -p _build && rm -rf _build/coverage && mkdir _build/coverage
 	NUMBA_DISABLE_JIT=1 COVERAGE_FILE=_build/coverage/data \
@@ -89,6 +100,15 @@ coverage: .venv/.installed
 	NUMBA_CACHE_DIR=_build/coverage COVERAGE_FILE=_build/coverage/data PYTHONPATH=. \
 	  $(BIN)/python -m coverage run --append tests/check_kernels.py margins 4
 	COVERAGE_FILE=_build/coverage/data $(BIN)/python -m coverage report --show-missing --fail-under=95
+
+# The tests of convlib once more, with the oldest NumPy and Numba that pyproject.toml allows, and without matplotlib.
+LOWEST := $(shell sed -n '/^dependencies/s/>=\([0-9.]*\),<[0-9]*/==\1.*/gp' pyproject.toml | tr -d '[]",' | cut -d= -f2-)
+
+lowest:
+	@mkdir -p _build && rm -rf _build/lowest && $(PYTHON) -m venv _build/lowest
+	_build/lowest/bin/python -m pip install -qq $(LOWEST) pytest hypothesis
+	PYTHONPATH=. NUMBA_CACHE_DIR='$(CURDIR)/_build/lowest/cache' \
+	  _build/lowest/bin/python -m pytest --quiet -p no:cacheprovider $(filter-out %figures.py,$(TESTS_OF_CONVLIB))
 
 parity: .venv/.with-parity
 	$(BIN)/python -m pytest tests/parity
@@ -107,7 +127,9 @@ bench: .venv/.with-bench
 
 # --- writing ------------------------------------------------------------------------------------------------
 
+# JupyterLab shows drawings that it did not make itself only in notebooks that are trusted.
 lab: .venv/.with-lab
+	@$(BIN)/jupyter trust chapters/*.ipynb >/dev/null
 	$(BIN)/jupyter lab chapters
 
 text: .venv/.installed

@@ -2,11 +2,15 @@
 
 A peer has a `name`; `available()` and `version()`; `use_threads(count)`; `prepare(case, data)`, which returns
 a function without arguments for each direction that it knows; `arrays(result)`, the result as NumPy arrays.
-Every call prepares its weights anew and returns fresh arrays: that is what a training step needs.
+Every call prepares its weights anew and returns fresh arrays: that is what a training step needs. A peer that may
+prepare them once, in advance, has a true `prepared`: it is shown, but it is not in the same race.
 """
 
 import importlib.metadata
 import importlib.util
+import os
+
+import numpy as np
 
 
 class Convlib:
@@ -47,6 +51,35 @@ class Convlib:
     @staticmethod
     def arrays(result):
         return result if isinstance(result, tuple) else (result,)
+
+
+class ConvlibWithoutWinograd(Convlib):
+    """The same with Winograd's algorithm switched off: the plain sums, only in another order."""
+
+    name = "convlib without Winograd"
+
+    @staticmethod
+    def available():
+        import convlib
+
+        return hasattr(convlib, "set_winograd")
+
+    @classmethod
+    def prepare(cls, case, data):
+        return {direction: cls.switched_off(function) for direction, function in super().prepare(case, data).items()}
+
+    @staticmethod
+    def switched_off(function):
+        import convlib
+
+        def call():
+            convlib.set_winograd(False)
+            try:
+                return function()
+            finally:
+                convlib.set_winograd(True)
+
+        return call
 
 
 class PyTorch:
@@ -113,4 +146,158 @@ class PyTorchChannelsLast(PyTorch):
                 for tensor in super().tensors(data)]
 
 
-PEERS = (PyTorch, PyTorchChannelsLast)
+class OnnxRuntime:
+    """ONNX Runtime on a model of one Conv node. It knows no gradients.
+
+    Prepared in advance: the session, that is the plan of the computation. Weights and biases are inputs of the
+    model, so that nothing is known about them before the call.
+    """
+
+    name = "ONNX Runtime"
+    fixed = ()  # inputs that are a part of the model instead
+    threads = 1
+
+    @staticmethod
+    def available():
+        return all(importlib.util.find_spec(name) is not None for name in ("onnx", "onnxruntime"))
+
+    @staticmethod
+    def version():
+        return importlib.metadata.version("onnxruntime")
+
+    @classmethod
+    def use_threads(cls, count):
+        cls.threads = count
+
+    @classmethod
+    def prepare(cls, case, data):
+        feed = {"input": data.input, "weight": data.weight, "bias": data.bias}
+        model = cls.model(case, feed)
+        given = {name: array for name, array in feed.items() if name not in cls.fixed}
+        sessions = {}  # a session keeps its number of threads for life
+
+        def forward():
+            if cls.threads not in sessions:
+                sessions[cls.threads] = cls.session(model, cls.threads)
+            return sessions[cls.threads].run(None, given)
+
+        return {"forward": forward}
+
+    @classmethod
+    def model(cls, case, feed):
+        from onnx import TensorProto, helper, numpy_helper
+
+        def described(name, shape):
+            return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+
+        node = helper.make_node(
+            "Conv", list(feed), ["output"], kernel_shape=[case.kernel] * 2, strides=[case.stride] * 2,
+            pads=[case.padding] * 4, group=case.groups)
+        graph = helper.make_graph(
+            [node], "layer",
+            [described(name, array.shape) for name, array in feed.items() if name not in cls.fixed],
+            [described("output", case.output_shape)],
+            [numpy_helper.from_array(feed[name], name) for name in cls.fixed])
+        # Versions that every ONNX Runtime of the last years reads.
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+        return model.SerializeToString()
+
+    @staticmethod
+    def session(model, threads):
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        # Its threads must not keep a core busy while the other one is measured.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+    @staticmethod
+    def arrays(result):
+        return tuple(result)
+
+
+class OnnxRuntimeFixed(OnnxRuntime):
+    """The same with weights that never change: a part of the model, so they may be prepared once, in advance."""
+
+    name = "ONNX Runtime (weights fixed)"
+    fixed = ("weight", "bias")
+    prepared = True
+
+
+class Jax:
+    """JAX, compiled for each case. Prepared in advance: the compiled functions, and its own copies of the arrays.
+
+    It reads its number of threads from the environment (NPROC), and only when it starts. So another number means
+    to start it anew, and to compile everything anew; neither is timed.
+    """
+
+    name = "JAX"
+    started = 0
+
+    @staticmethod
+    def available():
+        return importlib.util.find_spec("jax") is not None
+
+    @staticmethod
+    def version():
+        return importlib.metadata.version("jax")
+
+    @classmethod
+    def use_threads(cls, count):
+        if os.environ.get("NPROC") != str(count):
+            os.environ["NPROC"] = str(count)
+            from jax.extend import backend
+
+            backend.clear_backends()
+            cls.started += 1
+
+    @classmethod
+    def prepare(cls, case, data):
+        kept = {}
+
+        def calling(direction):
+            def call():
+                if kept.get("started") != cls.started:
+                    kept.update(cls.compiled(case, data), started=cls.started)
+                return kept[direction]()
+
+            return call
+
+        return {direction: calling(direction) for direction in ("forward", "input_grad", "weight_grad")}
+
+    @staticmethod
+    def compiled(case, data):
+        import jax
+
+        def layer(source, weight, bias):
+            output = jax.lax.conv_general_dilated(
+                source, weight, [case.stride] * 2, [(case.padding, case.padding)] * 2,
+                dimension_numbers=("NCHW", "OIHW", "NCHW"), feature_group_count=case.groups)
+            return output + bias[:, None, None]
+
+        def input_grad(source, weight, bias, flow):
+            return jax.vjp(lambda source: layer(source, weight, bias), source)[1](flow)
+
+        def weight_grad(source, weight, bias, flow):
+            return jax.vjp(lambda weight, bias: layer(source, weight, bias), weight, bias)[1](flow)
+
+        arrays = [jax.numpy.asarray(array) for array in data]
+
+        def ready(function, arguments):
+            # Compiled, the outputs that a gradient does not need are not computed either.
+            function = jax.jit(function)
+            return lambda: jax.block_until_ready(function(*arguments))
+
+        return {"forward": ready(layer, arrays[:3]), "input_grad": ready(input_grad, arrays),
+                "weight_grad": ready(weight_grad, arrays)}
+
+    @staticmethod
+    def arrays(result):
+        return tuple(np.asarray(array) for array in (result if isinstance(result, tuple) else (result,)))
+
+
+PEERS = (PyTorch, PyTorchChannelsLast, OnnxRuntime, OnnxRuntimeFixed, Jax)
+# Other ways to run the subject itself, measured beside the first peer.
+VARIANTS = (ConvlibWithoutWinograd,)

@@ -1,6 +1,6 @@
 """Measure convlib beside the frameworks that are installed, and write down what comes out.
 
-    python -m benchmarks.run --output benchmarks/results/latest.json      everything, a few minutes
+    python -m benchmarks.run --output benchmarks/results/latest.json      everything, about half an hour
     python -m benchmarks.run --case res56 s2 --direction forward --quick  a glance, nothing is stored
 
 Everybody gets the same arrays, is checked against exact results first, and gives fresh outputs on every call.
@@ -14,16 +14,20 @@ from datetime import UTC, datetime
 from itertools import product
 from pathlib import Path
 
-from benchmarks import exact, machine, measure
-from benchmarks.peers import PEERS, Convlib
+import numpy as np
+
+from benchmarks import costs, exact, machine, measure, peak
+from benchmarks.peers import PEERS, VARIANTS, Convlib
 from benchmarks.shapes import CASES, DIRECTIONS, HOUSE, SEED, TOY, house_data, random_data
 
-FORMAT = 1  # to be counted up when the meaning of a field changes
+FORMAT = 2  # to be counted up when the meaning of a field changes
 QUICK = measure.Settings(rounds=3, block_seconds=0.025)
 NAMES = tuple(case.name for case in CASES)
+# Whether an image costs the same in a batch of any size is measured on these.
+BATCHES, IN_BATCHES = (1, 4, 16, 64), ("mnist2", "cifar2", "res28", "pw56")
 
 
-def main(arguments=None, subject=Convlib, known_peers=PEERS):
+def main(arguments=None, subject=Convlib, known_peers=PEERS, known_variants=VARIANTS):
     """Measure what the command line asks for; return 1 if that cannot be done."""
     options = parsed(arguments)
     peers = [each for each in known_peers if each.available() and each.name in (options.peer or [each.name])]
@@ -33,12 +37,13 @@ def main(arguments=None, subject=Convlib, known_peers=PEERS):
     if not peers:
         print("nothing to compare with: `make bench` installs PyTorch", file=sys.stderr)
         return 1
+    variants = [each for each in known_variants if each.available()]
     try:
-        document = measured(options, subject, peers, missing)
+        document = measured(options, subject, variants, peers, missing)
     except measure.WrongResult as wrong:
         print(f"not timed: {wrong}", file=sys.stderr)
         return 1
-    for mean in document["means"]:
+    for mean in document["means"] + document["variant_means"]:
         print(mean_line(mean))
     if options.output:
         options.output.parent.mkdir(parents=True, exist_ok=True)
@@ -58,9 +63,13 @@ def parsed(arguments):
     parser.add_argument("--rounds", type=int, help="quiet rounds for each comparison")
     parser.add_argument("--others", type=float, metavar="SHARE",
                         help="share of a core that other processes may use in a quiet round")
-    parser.add_argument("--quick", action="store_true", help="few and short rounds, no start-up times")
+    parser.add_argument("--quick", action="store_true", help="few and short rounds, no costs")
+    parser.add_argument("--costs", action=argparse.BooleanOptionalAction,
+                        help="memory, batches, compiling and start-up, too (the default, unless --quick)")
     parser.add_argument("--output", type=Path, help="where to store the result (JSON)")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    options.costs = not options.quick if options.costs is None else options.costs
+    return options
 
 
 def settings_of(options):
@@ -72,45 +81,80 @@ def settings_of(options):
 # Measuring --------------------------------------------------------------------------------------------------
 
 
-def measured(options, subject, peers, missing):
+def measured(options, subject, variants, peers, missing):
     """Return the whole result as it is stored."""
     settings = settings_of(options)
     cases = [case for case in CASES if case.name in options.case]
-    rows = all_rows(cases, random_data, options, settings, subject, peers)
-    house = all_rows([HOUSE], lambda _: house_data(), options, settings, subject, peers)
+    rows, of_variants = all_rows(cases, random_data, options, settings, subject, variants, peers)
+    house, _ = all_rows([HOUSE], lambda _: house_data(), options, settings, subject, [], peers)
     return {
         "format": FORMAT,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine.description(),
+        "peak_gflops": rounded({str(count): peak.peak(count) for count in options.threads}),
         "versions": machine.versions([subject, *peers]),
         "settings": {**settings._asdict(), "seed": SEED, "dtype": "float32", "threads": options.threads,
                      "cases": [case.name for case in cases], "directions": options.direction,
                      "max_error": measure.MAX_ERROR},
         "subject": subject.name,
+        "variants": [each.name for each in variants],
         "peers": [each.name for each in peers],
+        "prepared": [each.name for each in peers if getattr(each, "prepared", False)],
         "missing": missing,
-        "start_up": None if options.quick else rounded(machine.start_up()),
+        **measured_costs(cases, options, settings, subject, peers),
         "means": means(rows),
+        "variant_means": means(of_variants),
+        "algorithms": {case.name: chosen(case, options) for case in cases},
         "cases": rows,
+        "variant_cases": of_variants,
         "house": house,
     }
 
 
-def all_rows(cases, data_of, options, settings, subject, peers):
-    """Measure the cases in all directions, with each number of threads, against each peer."""
-    rows = []
+def measured_costs(cases, options, settings, subject, peers):
+    """Return what a layer costs besides the time of a call, or nothing of it."""
+    if not options.costs:
+        return {"start_up": None, "first_calls": [], "memory": [], "batches": []}
+    print("start-up, compiling and memory, each in new processes")
+    found = {
+        "start_up": rounded(machine.start_up()),
+        "first_calls": rounded(costs.first_calls(cases, options.direction)),
+        "memory": rounded(costs.memory(cases, options.direction, max(options.threads))),
+    }
+    sized = [case._replace(images=images) for case in cases if case.name in IN_BATCHES for images in BATCHES]
+    batches, _ = all_rows(sized, random_data, options, settings, subject, [], peers[:1])
+    return {**found, "batches": batches}
+
+
+def chosen(case, options):
+    """Return by which algorithm convlib computes a case, by direction; nothing if it does not say."""
+    try:
+        from convlib import algorithms, shapes
+    except ImportError:
+        return {}
+    ring = case.stride, case.padding, 1, case.groups
+    geometry = shapes.conv2d_geometry(case.input_shape, case.weight_shape, *ring)
+    return {each: algorithms.choose(each, geometry, np.float32) for each in options.direction}
+
+
+def all_rows(cases, data_of, options, settings, subject, variants, peers):
+    """Measure all cases in all directions, with each number of threads.
+
+    Returns the rows of the subject, against each peer, and those of its variants, against the first peer.
+    """
+    rows, of_variants = [], []
     for case in cases:
         data = data_of(case)
         truth = exact.results(case, data)
-        ready = {each.name: each.prepare(case, data) for each in (subject, *peers)}
-        for threads in options.threads:
-            for direction in options.direction:
-                use_threads(threads, subject, peers, ready[subject.name][direction])
-                for peer in peers:
-                    if direction in ready[peer.name]:
-                        rows.append(row(case, direction, threads, subject, peer, ready, truth, settings))
-                        print(row_line(rows[-1]), flush=True)
-    return rows
+        ready = {each.name: each.prepare(case, data) for each in (subject, *variants, *peers)}
+        for threads, direction in product(options.threads, options.direction):
+            use_threads(threads, subject, peers, ready[subject.name][direction])
+            for ours, theirs in [*product([subject], peers), *product(variants, peers[:1])]:
+                if direction in ready[theirs.name]:
+                    found = row(case, direction, threads, ours, theirs, ready, truth, settings)
+                    (rows if ours is subject else of_variants).append(found)
+                    print(row_line(found), flush=True)
+    return rows, of_variants
 
 
 def use_threads(count, subject, peers, first_call):
@@ -130,8 +174,8 @@ def row(case, direction, threads, subject, peer, ready, truth, settings):
     result = measure.compare(*functions, settings)
     seconds = {subject.name: result.ours, peer.name: result.theirs}
     return rounded({
-        "case": case.name, "shape": case.text, "operations": case.operations,
-        "direction": direction, "threads": threads, "peer": peer.name,
+        "case": case.name, "shape": case.text, "images": case.images, "operations": case.operations,
+        "direction": direction, "threads": threads, "subject": subject.name, "peer": peer.name,
         "ratio": {"median": result.ratio, "lower": result.lower_quartile, "upper": result.upper_quartile},
         "seconds": seconds,
         "gflops": {name: case.operations / value / 1e9 for name, value in seconds.items()},
@@ -144,15 +188,16 @@ def row(case, direction, threads, subject, peer, ready, truth, settings):
 
 
 def means(rows):
-    """Return the geometric means: by peer, threads and direction, with the toy and without."""
+    """Return the geometric means: by subject, peer, threads and direction, with the toy and without."""
     found = []
-    pairs = dict.fromkeys((each["peer"], each["threads"]) for each in rows)
-    for (peer, threads), direction, with_toy in product(pairs, (*DIRECTIONS, "all"), (True, False)):
+    key = ("subject", "peer", "threads")
+    who = dict.fromkeys(tuple(each[name] for name in key) for each in rows)
+    for one, direction, with_toy in product(who, (*DIRECTIONS, "all"), (True, False)):
         ratios = [each["ratio"]["median"] for each in rows
-                  if (each["peer"], each["threads"]) == (peer, threads)
+                  if tuple(each[name] for name in key) == one
                   and direction in (each["direction"], "all") and (with_toy or each["case"] != TOY)]
         if ratios:
-            found.append({"peer": peer, "threads": threads, "direction": direction, "with_toy": with_toy,
+            found.append({**dict(zip(key, one, strict=True)), "direction": direction, "with_toy": with_toy,
                           "cases": len(ratios), "ratio": rounded(statistics.geometric_mean(ratios))})
     return found
 
@@ -161,6 +206,8 @@ def rounded(value):
     """Return numbers with four digits: the fifth is noise, and every digit is a change in the stored file."""
     if isinstance(value, dict):
         return {name: rounded(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [rounded(each) for each in value]
     return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
@@ -181,12 +228,12 @@ def row_line(row):
     noise = f", {row['dropped']} rounds dropped" if row["dropped"] else ""
     noise += "" if row["quiet"] else ", NOT QUIET"
     return (f"{row['case']:7} {row['direction']:11} threads {row['threads']}: "
-            f"{row['ratio']['median']:6.2f} x {row['peer']} ({ours}, {theirs}{noise})")
+            f"{row['ratio']['median']:6.2f} x {row['peer']} ({row['subject']} {ours}, {theirs}{noise})")
 
 
 def mean_line(mean):
     toy = "with" if mean["with_toy"] else "without"
-    return (f"geometric mean, {mean['direction']}, threads {mean['threads']}, {toy} {TOY}, "
+    return (f"geometric mean, {mean['subject']}, {mean['direction']}, threads {mean['threads']}, {toy} {TOY}, "
             f"{mean['cases']} cases: {mean['ratio']:.2f} x {mean['peer']}")
 
 

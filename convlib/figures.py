@@ -26,6 +26,7 @@ __all__ = [
     "matrix",
     "curves",
     "arrows",
+    "steps",
     "layer",
 ]
 
@@ -882,6 +883,81 @@ def arrows(above, below, links, picked, *, upwards=False, titles=("", ""), roles
     width = 80 + step * (max(len(above), len(below)) - 1)
     content += _text(width / 2, 9, titles[0], 12) + _text(width / 2, bottom + size + 27, titles[1], 12)
     return Figure([_svg(width, bottom + size + 38, content)], alt)
+
+
+def _step_arrow(start, end, minus):
+    """An arrow that adds, or a dashed one that subtracts."""
+    (x, y), (across, down) = start, (end[0] - start[0], end[1] - start[1])
+    length, angle = np.hypot(across, down), np.degrees(np.arctan2(down, across))
+    dashes = ' stroke-dasharray="5 4"' if minus else ""
+    look = 'fill="none" stroke="currentColor" stroke-opacity="0.6" stroke-width="1.4"'
+    return (
+        f'<g {look} transform="translate({x:g} {y:g}) rotate({angle:.1f})">'
+        f'<path d="M0 0 h{length:.1f}"{dashes}/><path d="M{length - 7:.1f} -4 l7 4 l-7 4"/></g>'
+    )
+
+
+def _step_row(row, middles, top, size, role):
+    """A row of numbers in cells of their own, around these middles."""
+    pairs, largest = list(zip(middles, row, strict=True)), max(abs(value) for value in row)
+    cells = [(x - size / 2, top, *_fill(value, largest, role)) for x, value in pairs]
+    return _cells(cells, size) + "".join(_text(x, top + size / 2, _number(value), 14) for x, value in pairs)
+
+
+def _between(gap, above, below, top, bottom, upwards):
+    """What stands between two rows: arrows, or one sign in each column."""
+    if isinstance(gap, str):
+        return "".join(_text(x, (top + bottom) / 2, escape(gap), 15) for x in above)
+    content = ""
+    for first, second, sign in gap:
+        ends = (above[first], top + 3), (below[second], bottom - 3)
+        content += _step_arrow(*(ends[::-1] if upwards else ends), sign < 0)
+    return content
+
+
+def steps(rows, gaps, *, titles, roles, upwards=False, alt):
+    """Draw a calculation in rows of numbers, and what leads from each to the next.
+
+    Parameters
+    ----------
+    rows : sequence of sequences of numbers
+        The rows, from top to bottom.
+    gaps : sequence of str or of sequences of (int, int, int)
+        What stands between two rows. A sign, for instance "×", or the arrows: a place
+        above, a place below, and 1 (added) or -1 (subtracted, a dashed arrow).
+    titles, roles : sequence of str
+        One for each row.
+    upwards : bool
+        Whether the arrows point up.
+    alt : str
+        What the figure shows, in words.
+
+    Returns
+    -------
+    Figure
+
+    Raises
+    ------
+    ValueError
+        If titles, roles or gaps are too few or too many, or a role is unknown.
+
+    Notes
+    -----
+    Source: chapter "How the figures are drawn".
+    """
+    titles, roles = (_one_each("titles, roles", given, len(rows)) for given in (titles, roles))
+    step, size, top, content, widest = 58, 38, 4, "", max(map(len, rows))
+    if len(gaps) != len(rows) - 1:
+        raise ValueError(f"gaps: expected {len(rows) - 1}, one less than rows, got {len(gaps)}")
+    middles = [[24 + step * (k + (widest - len(row)) / 2) for k in range(len(row))] for row in rows]
+    for place, (row, title, role) in enumerate(zip(rows, titles, roles, strict=True)):
+        content += _step_row(row, middles[place], top, size, _role(role))
+        content += _text(step * widest, top + size / 2, title, 13, ' text-anchor="start"')
+        if place < len(gaps):
+            top, bottom = top + size, top + size + (22 if isinstance(gaps[place], str) else 84)
+            content += _between(gaps[place], *middles[place : place + 2], top, bottom, upwards)
+            top = bottom
+    return Figure([_svg(step * widest + 8 * max(map(len, titles)), top + size + 4, content)], alt)
 
 
 def _small_grid(values, x, y, size, role, label, dashed):

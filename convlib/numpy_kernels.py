@@ -20,13 +20,22 @@ __all__ = [
 
 # Chapter "From loops to machine code" (chapters/09_machine_code.ipynb)
 
-def _seen(padded, u, v, geometry):
-    """The cells that tap (u, v) sees, one for each output place: a view."""
-    (sh, sw), (dh, dw) = geometry.stride, geometry.dilation
-    top, left = u * dh, v * dw
-    bottom = top + sh * (geometry.out_height - 1) + 1
-    right = left + sw * (geometry.out_width - 1) + 1
-    return padded[..., top:bottom:sh, left:right:sw]
+def _meeting(shift, stride, size, places):
+    """Along one axis: the cells place * stride + shift of the grid, and their places."""
+    first = max(0, -(shift // stride))  # the first place whose cell is not below 0
+    last = min(places, (size - 1 - shift) // stride + 1)
+    count = max(0, last - first)
+    start = first * stride + shift
+    return slice(start, start + count * stride, stride), slice(first, first + count)
+
+
+def _meetings(u, v, geometry):
+    """The cells that tap (u, v) sees, and the output places that see them."""
+    g = geometry
+    shifts = u * g.dilation[0] - g.padding[0][0], v * g.dilation[1] - g.padding[1][0]
+    rows, output_rows = _meeting(shifts[0], g.stride[0], g.height, g.out_height)
+    columns, output_columns = _meeting(shifts[1], g.stride[1], g.width, g.out_width)
+    return (..., rows, columns), (..., output_rows, output_columns)
 
 
 def _by_group(array, groups):
@@ -56,6 +65,9 @@ def _blocks(geometry):
     return [slice(n, n + step) for n in range(0, geometry.batch, step)]
 
 
+_QUIET = {"invalid": "ignore", "over": "ignore"}  # infinity is no reason to warn
+
+
 def conv2d(input, weight, bias, geometry):
     """Compute the output of a convolution layer, tap by tap.
 
@@ -80,17 +92,18 @@ def conv2d(input, weight, bias, geometry):
     Source: Chapter 9, one product of matrices for each tap.
     """
     bias = np.zeros(len(weight), weight.dtype) if bias is None else bias
-    padded = np.pad(input, ((0, 0), (0, 0), *geometry.padding))
-    padded = _by_group(padded, geometry.groups)
     kernels = _by_tap(weight, geometry.groups)
     shape = len(input), len(weight), geometry.out_height, geometry.out_width
     output = np.zeros(shape, np.result_type(input, weight, bias))
-    sums = _columns(_by_group(output, geometry.groups))
-    for images in _blocks(geometry):
-        for u, v in np.ndindex(kernels.shape[:2]):
-            seen = _seen(padded[images], u, v, geometry)
-            sums[images] += kernels[u, v] @ _columns(seen)
-    output += bias[:, np.newaxis, np.newaxis]
+    grid, sums = (_by_group(each, geometry.groups) for each in (input, output))
+    with np.errstate(**_QUIET):
+        for images in _blocks(geometry):
+            for u, v in np.ndindex(kernels.shape[:2]):
+                cells, places = _meetings(u, v, geometry)
+                told = sums[images][places]
+                products = kernels[u, v] @ _columns(grid[images][cells])
+                told += products.reshape(told.shape)
+        output += bias[:, np.newaxis, np.newaxis]
     return output
 
 
@@ -114,18 +127,17 @@ def conv2d_input_grad(weight, grad_output, geometry):
     -----
     Source: Chapter 9, one product of matrices for each tap.
     """
-    (top, bottom), (left, right) = geometry.padding
-    N, C, H, W = geometry[:4]
-    shape = N, C, top + H + bottom, left + W + right
-    padded = np.zeros(shape, np.result_type(weight, grad_output))
-    told = _by_group(padded, geometry.groups)
     kernels = _by_tap(weight, geometry.groups).swapaxes(-1, -2)
-    flow = _columns(_by_group(grad_output, geometry.groups))
-    for images in _blocks(geometry):
-        for u, v in np.ndindex(kernels.shape[:2]):
-            seen = _seen(told[images], u, v, geometry)
-            seen += (kernels[u, v] @ flow[images]).reshape(seen.shape)
-    return np.ascontiguousarray(padded[:, :, top : top + H, left : left + W])
+    grad_input = np.zeros(geometry[:4], np.result_type(weight, grad_output))
+    flow, sums = (_by_group(each, geometry.groups) for each in (grad_output, grad_input))
+    with np.errstate(**_QUIET):
+        for images in _blocks(geometry):
+            for u, v in np.ndindex(kernels.shape[:2]):
+                cells, places = _meetings(u, v, geometry)
+                told = sums[images][cells]
+                products = kernels[u, v] @ _columns(flow[images][places])
+                told += products.reshape(told.shape)
+    return grad_input
 
 
 def conv2d_weight_grad(input, grad_output, geometry):
@@ -150,15 +162,16 @@ def conv2d_weight_grad(input, grad_output, geometry):
     """
     groups, C, K = geometry.groups, geometry.in_channels, geometry.out_channels
     kh, kw = geometry.kernel_height, geometry.kernel_width
-    padded = np.pad(input, ((0, 0), (0, 0), *geometry.padding))
-    padded = _by_group(padded, groups)
-    flow = _columns(_by_group(grad_output, groups))
+    grid, flow = (_by_group(each, groups) for each in (input, grad_output))
     dtype = np.result_type(input, grad_output)
     grad_weight = np.zeros((groups, K // groups, C // groups, kh, kw), dtype)
-    for images in _blocks(geometry):
-        for u, v in np.ndindex(kh, kw):
-            seen = _columns(_seen(padded[images], u, v, geometry)).swapaxes(-1, -2)
-            grad_weight[..., u, v] += (flow[images] @ seen).sum(axis=0)
+    with np.errstate(**_QUIET):
+        for images in _blocks(geometry):
+            for u, v in np.ndindex(kh, kw):
+                cells, places = _meetings(u, v, geometry)
+                seen = _columns(grid[images][cells]).swapaxes(-1, -2)
+                products = _columns(flow[images][places]) @ seen
+                grad_weight[..., u, v] += products.sum(axis=0)
     return grad_weight.reshape(K, C // groups, kh, kw)
 
 

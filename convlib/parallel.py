@@ -7,11 +7,11 @@ Python threads may call the library at once, and a forked process begins with a 
 
 import os
 import threading
-from concurrent.futures import ThreadPoolExecutor, wait
+from queue import SimpleQueue
 
 import numpy as np
 
-__all__ = ["get_num_threads", "set_num_threads", "run"]
+__all__ = ["get_num_threads", "set_num_threads", "CACHE_LINE", "kept", "run"]
 
 
 # Chapter "Planes and vectors" (chapters/10_planes.ipynb)
@@ -32,13 +32,31 @@ class _Pool:
         self.restart()
 
     def restart(self):
-        self.executor, self.lock = None, threading.Lock()
+        self.lock, self.tasks = threading.Lock(), SimpleQueue()
+        self.workers = self.unfinished = 0
 
-    def submit(self, function, *arguments):
+    def submit(self, *task):
+        """Let a thread do function(job), and then put into `ended` what went wrong, or None."""
         with self.lock:
-            if self.executor is None:
-                self.executor = ThreadPoolExecutor(2 * _processors(), "convlib")
-            return self.executor.submit(function, *arguments)
+            if self.workers < min(self.unfinished + 1, 2 * _processors()):
+                work = threading.Thread(target=self._work, name="convlib", daemon=True)
+                work.start()
+                self.workers += 1
+            self.unfinished += 1
+        self.tasks.put(task)
+
+    def _work(self):
+        while True:
+            function, job, ended = self.tasks.get()
+            mistake = None
+            try:
+                function(job)
+            except BaseException as error:
+                mistake = error
+            with self.lock:
+                self.unfinished -= 1
+            ended.put(mistake)
+            del function, ended, mistake  # keep nothing alive while waiting
 
 
 _pool = _Pool()
@@ -76,12 +94,25 @@ def set_num_threads(threads):
     _pool.threads = int(threads)
 
 
-def _workspace(size, dtype):
-    """This thread's own memory for intermediate results, kept from call to call."""
-    arrays = _kept.__dict__
-    if dtype not in arrays or arrays[dtype].size < size:
-        arrays[dtype] = np.empty(size, dtype)
-    return arrays[dtype]
+CACHE_LINE = 64  # bytes that come from memory together
+
+
+def kept(name, size, dtype):
+    """Return this thread's own memory of that name, kept from call to call.
+
+    It has room for `size` numbers or more, begins at a cache line, and holds whatever was
+    left in it.
+
+    Notes
+    -----
+    Source: Chapter 10.
+    """
+    arrays, key = _kept.__dict__, f"{name} {dtype.char}"
+    if key not in arrays or arrays[key].size < size:
+        memory = np.empty(size * dtype.itemsize + CACHE_LINE, np.uint8)
+        begin = -memory.ctypes.data % CACHE_LINE
+        arrays[key] = memory[begin : begin + size * dtype.itemsize].view(dtype)
+    return arrays[key]
 
 
 def run(kernel, jobs, space, dtype, *arguments):
@@ -92,13 +123,19 @@ def run(kernel, jobs, space, dtype, *arguments):
     Source: Chapter 10.
     """
 
-    def one(job):
-        kernel(job, jobs, *arguments, _workspace(space, np.dtype(dtype).char))
+    dtype = np.dtype(dtype)
 
-    others = [_pool.submit(one, job) for job in range(1, jobs)]
+    def one(job):
+        kernel(job, jobs, *arguments, kept("workspace", space, dtype))
+
+    ended, others = SimpleQueue(), 0
     try:
+        for job in range(1, jobs):
+            _pool.submit(one, job, ended)
+            others += 1
         one(0)
-    finally:
-        wait(others)  # all of them, before a mistake is told: nobody works on behind its back
-        for other in others:
-            other.result()
+    finally:  # wait for all, before a mistake is told: nobody works on behind its back
+        mistakes = [ended.get() for _ in range(others)]
+    for mistake in mistakes:
+        if mistake is not None:
+            raise mistake

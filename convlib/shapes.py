@@ -94,7 +94,7 @@ def _whole(name, value, least, given=None):
     """The value as a plain int, if it is a whole number and not below `least`."""
     given = value if given is None else given
     expected = f"{name}: expected a whole number, {least} or more, got {given!r}"
-    if isinstance(value, bool):
+    if isinstance(value, (bool, np.bool_)):
         raise TypeError(expected)
     try:
         number = operator.index(value)

@@ -8,6 +8,7 @@ written to begins as NaN, so that nothing is read before it was written. With NU
 a step outside is noticed at once; there, memory that is too small must raise an error.
 """
 
+import contextlib
 import ctypes
 import itertools
 import mmap
@@ -16,8 +17,8 @@ import sys
 import numba
 import numpy as np
 
-from convlib import numpy_kernels, shapes
-from convlib.kernels import direct, loops, plans, small
+from convlib import numpy_kernels, parallel, shapes
+from convlib.kernels import direct, loops, plans, small, winograd
 
 MARGIN = 200
 CHECKED = bool(numba.config.DISABLE_JIT or numba.config.BOUNDSCHECK)
@@ -136,6 +137,63 @@ def simply(memory, x, w, b, d, g, kernels):
     return output, grad_x, grad_w
 
 
+class Elsewhere:
+    """NumPy, whose new arrays lie in the given memory."""
+
+    def __init__(self, memory):
+        self.empty = memory.array
+
+    def zeros(self, shape, dtype):
+        return placed(self, np.zeros(shape, dtype))
+
+    def array(self, shape, dtype):
+        return self.empty(shape, dtype)
+
+    def __getattr__(self, name):
+        return getattr(np, name)
+
+
+@contextlib.contextmanager
+def in_memory(memory, module, missing=0):
+    """Let an algorithm's module take all its arrays, and the workspaces, from the memory."""
+    kept, module.np = parallel.kept, Elsewhere(memory)
+    parallel.kept = lambda name, size, dtype: memory.array(size - missing, dtype)
+    try:
+        yield
+    finally:
+        parallel.kept, module.np = kept, np
+
+
+def winograd_layer(random, memory, number):
+    """One layer by Winograd's algorithm; return how often memory that is too small was noticed."""
+    size, most = int(random.choice([3, 5])), 4 if numba.config.DISABLE_JIT else 70
+    sources, targets = map(int, random.integers(1, most, 2))
+    padding = tuple(tuple(map(int, random.integers(0, size, 2))) for _ in range(2))
+    grid = map(int, random.integers(size, size + most // 4 + 3, 2))
+    sizes = (int(random.integers(1, 4)), sources, *grid), (targets, sources, size, size)
+    g, jobs, dtype = shapes.conv2d_geometry(*sizes, padding=padding), number % 3 + 1, np.dtype("f")
+    x, w, b, d = (placed(memory, random.integers(-3, 4, each).astype(dtype))
+                  for each in (*sizes, (targets,), shapes.output_shape(g)))  # fmt: skip
+    winograd.FEW_PIECES = [800_000, 0][number % 2]
+    functions = (lambda: winograd.forward(x, w, b, g, jobs), lambda: winograd.input_grad(w, d, g, jobs),
+                 lambda: winograd.weight_grad(x, d, g, jobs))  # fmt: skip
+    with in_memory(memory, winograd):
+        computed = [function() for function in functions]
+    expected = (numpy_kernels.conv2d(x, w, b, g), numpy_kernels.conv2d_input_grad(w, d, g),
+                numpy_kernels.conv2d_weight_grad(x, d, g))  # fmt: skip
+    for result, known in zip(computed, expected, strict=True):
+        assert np.abs(result - known).max() <= 1e-4 * np.abs(known).max(), (g, jobs)
+    memory.check()
+    noticed = 0
+    for function in functions if CHECKED else ():
+        try:
+            with in_memory(Margins(), winograd, missing=1):
+                function()
+        except (IndexError, ValueError):
+            noticed += 1
+    return noticed
+
+
 def main(kind, layers):
     random = np.random.default_rng(4)
     memories = itertools.cycle([Margins()] if kind == "margins" else [Pages(True), Pages(False)])
@@ -163,6 +221,8 @@ def main(kind, layers):
                     function()
                 except (IndexError, ValueError):  # plain slices of NumPy raise ValueError
                     noticed += 1
+    for number in range(-(-layers // 8)):
+        noticed += winograd_layer(random, Margins() if kind == "margins" else next(memories), number)
     assert not CHECKED or noticed > layers / 2, f"too little memory was noticed {noticed} times only"
     print(f"{layers} layers computed inside their memory; too small memory noticed {noticed} times")
 

@@ -4,6 +4,7 @@ import itertools
 import json
 import math
 import re
+import sys
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,8 +12,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from benchmarks import exact, machine, measure, run, shapes
-from benchmarks.peers import Convlib
+import convlib
+from benchmarks import costs, exact, machine, measure, peak, peers, run, shapes
+from benchmarks.peers import Convlib, ConvlibWithoutWinograd
 from convlib import reference
 
 ROOT = Path(__file__).parents[1]
@@ -197,6 +199,114 @@ def seven_loops(case, data):
     return {"forward": (y,), "input_grad": (dx[(..., *inside)],), "weight_grad": (dw, d.sum(axis=(0, 2, 3)))}
 
 
+# --- who is compared ----------------------------------------------------------------------------------------
+
+EVERYBODY = (Convlib, *peers.PEERS, *peers.VARIANTS)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("one", EVERYBODY, ids=lambda one: one.name)
+@pytest.mark.filterwarnings("ignore")  # of other libraries
+def test_everybody_who_is_installed_computes_the_same(one, threads):
+    if not one.available():
+        pytest.skip(f"{one.name} is not installed")
+    assert isinstance(one.version(), str)
+    one.use_threads(threads)
+    for case in SMALL:
+        data = shapes.random_data(case)
+        truth = exact.results(case, data)
+        for direction, function in one.prepare(case, data).items():
+            assert measure.checked_error(one.name, function, one.arrays, truth[direction]) < 1e-5, direction
+
+
+def test_the_variant_switches_winograd_off_for_its_own_calls_only(monkeypatch):
+    settings, seen = [True], []
+    monkeypatch.setattr(convlib, "set_winograd", settings.append, raising=False)
+    monkeypatch.setattr(Convlib, "prepare", lambda case, data: {"forward": lambda: seen.append(settings[-1])})
+    assert ConvlibWithoutWinograd.available()
+    ConvlibWithoutWinograd.prepare(None, None)["forward"]()
+    assert (seen, settings) == ([False], [True, False, True])
+
+
+# --- what else it costs -------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not costs.CLEAR.exists(), reason="this system does not tell")
+def test_memory_is_what_a_call_needs_at_most_besides_its_result(monkeypatch):
+    megabytes = 2**20
+
+    def call():
+        np.ones(40 * megabytes, np.uint8)
+        needed = np.ones(70 * megabytes, np.uint8)
+        return needed[:20 * megabytes].copy()
+
+    monkeypatch.setattr(Convlib, "prepare", lambda case, data: {"forward": call})
+    extra = costs.own_memory(SMALL[0], "forward", convlib.get_num_threads())
+    assert abs(extra / megabytes - 70) < 2
+
+
+def test_memory_is_told_beside_the_size_of_the_arrays(monkeypatch):
+    asked = []
+    monkeypatch.setattr(costs, "CLEAR", Path(__file__))
+    monkeypatch.setattr(costs, "in_another_process", lambda *what: asked.append(what) or 1000)
+    [row] = costs.memory([shapes.CASES[0], shapes.CASES[1]], ["forward"], 2)
+    arrays = 4 * (64 * 28 * 28 + 8 * 9 + 8 + 64 * 8 * 28 * 28)
+    assert row == {"case": "mnist1", "direction": "forward", "threads": 2, "extra_bytes": 1000,
+                   "arrays_bytes": arrays, "ratio": 1000 / arrays}
+    assert asked == [("memory", "mnist1", "forward", 2, costs.EXACT)]
+
+
+def test_where_the_system_does_not_tell_there_is_no_memory(monkeypatch, tmp_path):
+    monkeypatch.setattr(costs, "CLEAR", tmp_path / "missing")
+    assert costs.memory(shapes.CASES, ["forward"], 2) == []
+
+
+def test_a_first_call_is_cold_in_an_empty_cache_and_warm_in_the_next_process(monkeypatch):
+    caches = []
+
+    def in_another_process(what, case, direction, threads, environment):
+        caches.append(environment["NUMBA_CACHE_DIR"])
+        return 5.0 if caches.count(caches[-1]) == 1 else 0.5
+
+    monkeypatch.setattr(costs, "in_another_process", in_another_process)
+    rows = costs.first_calls(shapes.CASES[:2], ["forward", "weight_grad"])
+    assert rows == [{"case": "toy", "direction": each, "cold": 5.0, "warm": 0.5}
+                    for each in ("forward", "weight_grad")]
+    assert len(set(caches)) == 2
+
+
+def test_another_process_tells_a_number():
+    """With a fresh cache it would have to compile; the one of this machine will do."""
+    assert 0 < costs.in_another_process("first_call", "toy", "forward", 1, {}) < 60
+
+
+@pytest.mark.skipif(peak.kernel() is None, reason="Numba is missing")
+def test_the_kernel_of_the_peak_multiplies_and_adds_in_each_of_its_vectors():
+    function, lanes = peak.kernel()
+    numbers = np.full(lanes, 0.5, np.float32)
+    function(numbers, 3)
+    vector, total = 0.5, 0.5
+    for _ in range(3):
+        vector = vector * 0.5 + 0.5
+    for _ in range(peak.VECTORS):
+        total += vector * 0.5
+    assert (numbers == np.float32(total)).all()
+
+
+@pytest.mark.skipif(peak.kernel() is None, reason="Numba is missing")
+def test_the_peak_counts_operations_in_all_threads(monkeypatch):
+    seconds = itertools.count()
+    monkeypatch.setattr(peak.time, "perf_counter", lambda: next(seconds))
+    monkeypatch.setattr(peak, "kernel", lambda: (lambda numbers, times: None, 16))
+    # Each run seems to take one second: half a second makes 50 000 times.
+    assert peak.peak(2, seconds=0.5) == pytest.approx(2 * 12 * 16 * 50_000 * 2 / 1e9)
+
+
+def test_without_numba_there_is_no_peak(monkeypatch):
+    monkeypatch.setattr(peak, "kernel", lambda: None)
+    assert peak.peak(1) is None
+
+
 # --- the table ----------------------------------------------------------------------------------------------
 
 
@@ -247,12 +357,17 @@ def no_waiting(monkeypatch):
     measured = partial(measure.compare, clock=lambda: next(seconds), others=lambda: None)
     monkeypatch.setattr(run.measure, "compare", measured)
     monkeypatch.setattr(run.machine, "start_up", lambda: {"import": 0.123456, "first_call": 0.5})
+    monkeypatch.setattr(run.peak, "peak", lambda threads: 100.0 * threads)
+    monkeypatch.setattr(run.costs, "in_another_process", lambda *what: 123456)
+    monkeypatch.setattr(run.costs, "FIRST_CALLS", ["toy"])
+    monkeypatch.setattr(run, "BATCHES", (1, 2))
+    monkeypatch.setattr(run, "IN_BATCHES", ["toy"])
 
 
-def stored(tmp_path, *arguments, peers):
+def stored(tmp_path, *arguments, peers, variants=()):
     """Run the command on small fakes; return its status and what it wrote."""
     path = tmp_path / "new" / "result.json"
-    status = run.main([*arguments, "--case", "toy", "--output", str(path)], peer("ours"), peers)
+    status = run.main([*arguments, "--case", "toy", "--output", str(path)], peer("ours"), peers, variants)
     return status, json.loads(path.read_text()) if path.exists() else None
 
 
@@ -264,9 +379,60 @@ def test_what_a_run_stores(tmp_path):
     assert problems(document) == []
     assert document["versions"]["one"] == "1.2"
     assert document["start_up"] == {"import": 0.1235, "first_call": 0.5}
+    assert document["peak_gflops"] == {"1": 100.0, "2": 200.0}
+    assert document["first_calls"][0] == {"case": "toy", "direction": "forward", "cold": 123456, "warm": 123456}
+    assert document["variants"] == document["variant_cases"] == document["variant_means"] == []
     assert [(row["threads"], row["direction"], row["peer"]) for row in document["cases"]] == [
         (threads, *both) for threads in (1, 2) for both in
         [("forward", "one"), ("forward", "two"), ("input_grad", "one"), ("weight_grad", "one")]]
+
+
+@pytest.mark.usefixtures("no_waiting")
+def test_variants_are_measured_beside_the_first_peer(tmp_path):
+    variants = [peer("other way"), peer("no way", available=False)]
+    _, document = stored(tmp_path, peers=[peer("one"), peer("two")], variants=variants)
+    assert document["variants"] == ["other way"]
+    assert {(row["subject"], row["peer"]) for row in document["cases"]} == {("ours", "one"), ("ours", "two")}
+    assert [(row["subject"], row["peer"], row["threads"], row["direction"]) for row in document["variant_cases"]] == [
+        ("other way", "one", *both) for both in itertools.product((1, 2), shapes.DIRECTIONS)]
+    assert {mean["subject"] for mean in document["variant_means"]} == {"other way"}
+    assert problems(document) == []
+
+
+@pytest.mark.usefixtures("no_waiting")
+def test_batches_of_several_sizes_are_measured_beside_the_first_peer(tmp_path):
+    _, document = stored(tmp_path, peers=[peer("one"), peer("two")])
+    assert [(row["case"], row["images"], row["threads"], row["direction"], row["peer"])
+            for row in document["batches"]] == [
+        ("toy", images, *both, "one") for images in (1, 2)
+        for both in itertools.product((1, 2), shapes.DIRECTIONS)]
+
+
+@pytest.mark.usefixtures("no_waiting")
+def test_a_quick_run_leaves_the_costs_out_unless_it_is_told(tmp_path):
+    _, document = stored(tmp_path, "--quick", peers=[peer("one")])
+    assert (document["start_up"], document["first_calls"], document["memory"], document["batches"]) == (
+        None, [], [], [])
+    _, document = stored(tmp_path, "--quick", "--costs", peers=[peer("one")])
+    assert document["start_up"] and document["first_calls"] and document["batches"]
+
+
+@pytest.mark.usefixtures("no_waiting")
+def test_who_prepares_the_weights_in_advance_is_named(tmp_path):
+    fixed = peer("two")
+    fixed.prepared = True
+    _, document = stored(tmp_path, peers=[peer("one"), fixed])
+    assert document["prepared"] == ["two"]
+
+
+def test_the_algorithms_are_named_where_convlib_tells(monkeypatch):
+    asked = []
+    told = SimpleNamespace(choose=lambda direction, geometry, dtype: asked.append((geometry, dtype)) or "winograd")
+    monkeypatch.setitem(sys.modules, "convlib.algorithms", told)
+    monkeypatch.setattr(convlib, "algorithms", told, raising=False)
+    options = SimpleNamespace(direction=["forward"])
+    assert run.chosen(SMALL[1], options) == {"forward": "winograd"}
+    assert (asked[0][0].stride, asked[0][0].out_height, asked[0][1]) == ((2, 2), 3, np.float32)
 
 
 @pytest.mark.usefixtures("no_waiting")
@@ -306,7 +472,8 @@ def test_the_quick_settings_can_be_changed():
 def rows_of(*ratios):
     """Return rows of one peer and one thread: the toy forward first, then other cases in other directions."""
     places = [("toy", "forward"), ("s2", "forward"), ("k5", "forward"), ("s2", "input_grad")]
-    return [{"case": case, "direction": direction, "peer": "one", "threads": 1, "ratio": {"median": ratio}}
+    return [{"case": case, "direction": direction, "subject": "ours", "peer": "one", "threads": 1,
+             "ratio": {"median": ratio}}
             for (case, direction), ratio in zip(places, ratios, strict=True)]
 
 
@@ -338,25 +505,45 @@ def test_a_machine_without_cpuinfo_is_described_too(tmp_path):
 # --- what is stored -----------------------------------------------------------------------------------------
 
 NUMBER, COUNT = (int, float), int
+MEAN = {"subject": str, "peer": str, "threads": COUNT, "direction": str, "with_toy": bool, "cases": COUNT,
+        "ratio": NUMBER}
+ROW = {
+    "case": str, "shape": str, "images": COUNT, "operations": COUNT, "direction": str, "threads": COUNT,
+    "subject": str, "peer": str,
+    "ratio": {"median": NUMBER, "lower": NUMBER, "upper": NUMBER},
+    "seconds": {...: NUMBER}, "gflops": {...: NUMBER}, "errors": {...: NUMBER},
+    "rounds": COUNT, "dropped": COUNT, "quiet": bool,
+}
 SCHEMA = {
-    "format": COUNT, "date": str, "subject": str, "peers": [str], "missing": [str],
+    "format": COUNT, "date": str, "subject": str, "variants": [str], "peers": [str], "prepared": [str],
+    "missing": [str],
     "machine": {"cpu": str, "cores": COUNT, "vectors": [str], "system": str, "architecture": str},
+    "peak_gflops": {...: NUMBER},
     "versions": {...: str},
     "settings": {
         "rounds": COUNT, "block_seconds": NUMBER, "others": NUMBER, "patience": COUNT,
         "seed": COUNT, "dtype": str, "threads": [COUNT], "cases": [str], "directions": [str],
         "max_error": NUMBER},
     "start_up": {"import": NUMBER, "first_call": NUMBER},
-    "means": [{"peer": str, "threads": COUNT, "direction": str, "with_toy": bool, "cases": COUNT,
-               "ratio": NUMBER}],
+    "first_calls": [{"case": str, "direction": str, "cold": NUMBER, "warm": NUMBER}],
+    "memory": [{"case": str, "direction": str, "threads": COUNT, "extra_bytes": COUNT, "arrays_bytes": COUNT,
+                "ratio": NUMBER}],
+    "batches": [ROW], "means": [MEAN], "variant_means": [MEAN],
+    "algorithms": {...: {...: str}},
+    "cases": [ROW], "variant_cases": [ROW], "house": [ROW],
 }
-ROW = {
-    "case": str, "shape": str, "operations": COUNT, "direction": str, "threads": COUNT, "peer": str,
-    "ratio": {"median": NUMBER, "lower": NUMBER, "upper": NUMBER},
-    "seconds": {...: NUMBER}, "gflops": {...: NUMBER}, "errors": {...: NUMBER},
-    "rounds": COUNT, "dropped": COUNT, "quiet": bool,
-}
-SCHEMA |= {"cases": [ROW], "house": [ROW]}
+
+
+def without(schema, *names):
+    return {name: value for name, value in schema.items() if name not in names}
+
+
+# What was stored before variants, costs and the peak were measured. It goes with the next `make bench`.
+ROW_1 = without(ROW, "subject", "images")
+FORM_1 = without(SCHEMA, "variants", "prepared", "peak_gflops", "first_calls", "memory", "batches", "variant_means",
+                 "algorithms", "variant_cases")
+FORM_1 |= {"cases": [ROW_1], "house": [ROW_1], "means": [without(MEAN, "subject")]}
+FORMS = {1: FORM_1, run.FORMAT: SCHEMA}
 
 
 def problems(value, schema=SCHEMA, where="result"):
@@ -391,8 +578,17 @@ class TestStored:
     """Each stored result is complete, quiet, right, and says of itself what can be counted again."""
 
     def test_has_the_form_that_the_page_reads(self, path):
-        assert problems(read(path)) == []
-        assert read(path)["format"] == run.FORMAT
+        document = read(path)
+        assert problems(document, FORMS[document["format"]]) == []
+
+    def test_has_the_costs_the_peak_and_the_algorithms(self, path):
+        document = read(path)
+        if document["format"] == 1:
+            pytest.skip("stored before they were measured: run `make bench`")
+        for name in ("first_calls", "memory", "batches", "variant_cases"):
+            assert document[name], name
+        assert list(document["peak_gflops"]) == ["1", "2"]
+        assert list(document["algorithms"]) == list(run.NAMES)
 
     def test_has_every_case_of_the_table_once(self, path):
         document = read(path)
@@ -428,7 +624,10 @@ class TestStored:
 
     def test_holds_the_means_of_its_own_ratios(self, path):
         document = read(path)
+        if document["format"] == 1:
+            pytest.skip("its rows do not name their subject: run `make bench`")
         assert document["means"] == run.means(document["cases"])
+        assert document["variant_means"] == run.means(document["variant_cases"])
 
 
 def read(path):

@@ -26,6 +26,7 @@ def a_plot():
     return figure
 
 
+STEP_WORDS = {"titles": ["one", "two"], "roles": ["input", "output"]}
 DRAWINGS = {
     "grids": lambda **alt: figures.grids(HOUSE.image, HOUSE.channel_names, **alt),
     "picture": lambda **alt: figures.picture(HOUSE.image, **alt),
@@ -39,6 +40,7 @@ DRAWINGS = {
     "matrix": lambda **alt: figures.matrix(np.eye(9), lines=3, **alt),
     "curves": lambda **alt: figures.curves(a_plot(), **alt),
     "arrows": lambda **alt: figures.arrows([1, -2, 3], [4, 5], LINKS, 1, **alt),
+    "steps": lambda **alt: figures.steps([[1, -2], [3]], [[(0, 0, 1), (1, 0, -1)]], **STEP_WORDS, **alt),
     "layer": lambda **alt: figures.layer(HOUSE.image, WEIGHT, TEMPORARY, OUTPUT, **alt),
 }
 EVERY_DRAWING = pytest.mark.parametrize("draw", DRAWINGS.values(), ids=DRAWINGS)
@@ -147,6 +149,17 @@ def test_the_strong_arrows_are_those_that_end_at_the_picked_cell(upwards, labels
     assert figure._repr_html_().count("<path") == len(LINKS)
 
 
+@pytest.mark.parametrize("upwards", [False, True])
+def test_an_arrow_that_subtracts_is_dashed_and_the_head_is_at_the_end(upwards):
+    gaps = [[(0, 0, 1), (1, 0, -1)], "="]
+    words = {"titles": ["a", "b", "c"], "roles": ["input", "kernel", "output"]}
+    figure = figures.steps([[1, -2], [3], [3]], gaps, **words, upwards=upwards, alt="x")
+    assert texts(figure).count("=") == 1
+    assert figure._repr_html_().count("stroke-dasharray") == 1
+    starts = re.findall(r"translate\(([\d.]+) ([\d.]+)\)", figure._repr_html_())
+    assert {float(y) for _, y in starts} == ({123.0} if upwards else {45.0})
+
+
 @pytest.mark.parametrize(
     ("call", "words"),
     [
@@ -163,6 +176,8 @@ def test_the_strong_arrows_are_those_that_end_at_the_picked_cell(upwards, labels
         (lambda: figures.explore_impacts([[[]]], (2, 2), 1, 0, titles="ab", alt="x"), r"row, column: .*\(1, 0\)"),
         (lambda: figures.meetings([1, 2], [1, 2, 3], alt="x"), "kernel, flow: expected"),
         (lambda: figures.meetings([1, 2, 3], [1, 2], flow=[1], alt="x"), "kernel, flow: .* 2 places"),
+        (lambda: figures.steps([[1], [2]], [], **STEP_WORDS, alt="x"), "gaps: expected 1, .* got 0"),
+        (lambda: figures.steps([[1]], [], **STEP_WORDS, alt="x"), "titles, roles: expected 1"),
         (lambda: figures.matrix(RED, role="house", alt="x"), "role: expected one of"),
         (lambda: figures.layer(HOUSE.image, WEIGHT[:1], TEMPORARY, OUTPUT, alt="x"), "weight: expected shape"),
     ],

@@ -466,7 +466,6 @@ def finite_places(results):
     return [np.isfinite(result) for result in results]
 
 
-@pytest.mark.skipif(not COMPILED, reason="NumPy alone multiplies the zeros of the padding too")
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @examples(400)
 @given(
@@ -483,7 +482,7 @@ def test_nan_and_infinity_arrive_where_they_are_seen(layer, value, which, place)
             assert_equal(ours(*arrays, options), expected, name)
 
 
-@pytest.mark.skipif(SLOW or not COMPILED, reason="NumPy warns")
+@pytest.mark.skipif(SLOW, reason="NumPy warns")
 @pytest.mark.parametrize("few", [0, LARGEST])
 def test_infinity_gives_no_warning(few):
     """PyTorch gives none, and a warning may be an error."""

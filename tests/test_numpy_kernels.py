@@ -108,13 +108,32 @@ def test_any_memory_layout_and_nothing_is_written_to():
         assert ours.flags.c_contiguous and ours.flags.writeable
 
 
-def test_infinity_and_nan_arrive_at_the_outputs_that_look_at_them():
-    input = np.zeros((1, 2, 5, 5))
-    input[0, 0, 1, 1], input[0, 1, 3, 3] = np.inf, np.nan
-    geometry = shapes.conv2d_geometry(input.shape, (2, 1, 3, 3), padding=1, groups=2)
-    output = numpy_kernels.conv2d(input, np.ones((2, 1, 3, 3)), None, geometry)
-    assert np.isposinf(output[0, 0, :3, :3]).all() and np.isnan(output[0, 1, 2:, 2:]).all()
-    assert np.isfinite(output).sum() == 2 * (25 - 9)
+@settings(max_examples=400, deadline=None)
+@given(layers(), st.sampled_from([np.inf, -np.inf, np.nan]), st.integers(0, 3), st.integers(0))
+def test_infinity_and_nan_arrive_where_the_sums_of_chapter_8_have_them(layer, value, which, place):
+    """One number is not finite. It never meets the zeros of the padding, and nobody warns (a warning is an error)."""
+    *arrays, options, geometry = layer
+    arrays = [array.astype(np.float64) for array in arrays]
+    if arrays[which].size:
+        arrays[which].flat[place % arrays[which].size] = value
+    input, weight, bias, flow = arrays
+    with np.errstate(invalid="ignore"):
+        expected = (
+            reference.general_conv2d(input, weight, bias, **options),
+            reference.general_conv2d_input_grad(input.shape, weight, flow, **options),
+            reference.general_conv2d_weight_grad(input, weight.shape, flow, **options),
+        )
+    for ours, known in zip(all_three(*arrays, geometry), expected, strict=True):
+        np.testing.assert_array_equal(ours, known)
+
+
+def test_nobody_warns_of_infinity_minus_infinity():
+    arrays = [np.full(size, 1e38, np.float32) for size in ((1, 2, 5, 5), (2, 2, 3, 3), (2,), (1, 2, 5, 5))]
+    for array in arrays:
+        array.flat[:2] = np.inf, -np.inf
+    geometry = shapes.conv2d_geometry(arrays[0].shape, arrays[1].shape, padding=1)
+    for result in all_three(*arrays, geometry):
+        assert np.isnan(result).any()
 
 
 def test_an_image_without_rows_between_rows_of_zeros():

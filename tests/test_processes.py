@@ -125,7 +125,16 @@ def test_each_thread_and_data_type_has_its_own_workspace():
     parallel.run(lambda job, jobs, workspace: (time.sleep(0.1), seen.append(workspace)), 3, 10, np.float64)
     assert not any(np.shares_memory(a, b) for n, a in enumerate(seen) for b in seen[:n])
     assert all(each.dtype == np.float64 and each.size >= 10 for each in seen) and len(seen) == 3
-    assert parallel._workspace(10, "f").dtype == np.float32
+
+
+def test_kept_memory_has_a_name_and_grows():
+    double, single = np.dtype(np.float64), np.dtype(np.float32)
+    first = parallel.kept("some test", 10, double)
+    assert parallel.kept("some test", 5, double) is first and first.size == 10
+    assert parallel.kept("some test", 10, single).dtype == single
+    others = [parallel.kept("another test", 10, double), parallel.kept("some test", 1000, double)]
+    assert not any(np.shares_memory(first, other) for other in others) and others[1].size == 1000
+    assert all(each.ctypes.data % parallel.CACHE_LINE == 0 for each in (first, *others))
 
 
 # --- fork ---------------------------------------------------------------------------------------------------------
@@ -218,7 +227,7 @@ with warnings.catch_warnings():
     import convlib
 import pytest
 sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "-p", "no:cov", "tests/test_functional.py", "-k",
-                      "any_layer or data_types or rests or nothing or adjoint or layout or bits"]))
+                      "any_layer or data_types or rests or nothing or adjoint or layout or bits or infinity"]))
 """
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=240,

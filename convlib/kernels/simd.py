@@ -25,6 +25,10 @@ __all__ = [
     "broadcast",
     "fma",
     "total",
+    "inlined",
+    "load_some",
+    "store_some",
+    "every_second",
 ]
 
 
@@ -218,3 +222,125 @@ else:
             _store(array, index, vector)
     else:
         load, store = _load, _store
+
+
+# Chapter "Thin layers" (chapters/12_thin.ipynb)
+
+def _first_lanes(builder, count, lanes):
+    """A vector of yes and no: yes in the first `count` lanes."""
+    kind = ir.VectorType(ir.IntType(32), lanes)
+    empty = ir.Constant(kind, ir.Undefined)
+    count = builder.trunc(count, ir.IntType(32))
+    first = builder.insert_element(empty, count, ir.Constant(ir.IntType(32), 0))
+    counts = builder.shuffle_vector(first, empty, _zeros(lanes))
+    return builder.icmp_signed("<", ir.Constant(kind, list(range(lanes))), counts)
+
+
+def _masked(builder, name, result, kind, arguments):
+    """Call LLVM's masked load or store for this kind of vector."""
+    number = "f32" if isinstance(kind.element, ir.FloatType) else "f64"
+    types_of_arguments = [argument.type for argument in arguments]
+    function = cgutils.get_or_insert_function(
+        builder.module,
+        ir.FunctionType(result, types_of_arguments),
+        f"llvm.masked.{name}.v{kind.count}{number}.p0",
+    )
+    return builder.call(function, arguments)
+
+
+@intrinsic
+def _load_some(typing_context, array, index, count):
+    vector = VectorType(array.dtype)
+
+    def generate(context, builder, signature, arguments):
+        kind = context.get_value_type(vector)
+        address = _address(context, builder, signature.args[0], *arguments[:2])
+        place = builder.bitcast(address, kind.as_pointer())
+        align = ir.Constant(ir.IntType(32), array.dtype.bitwidth // 8)
+        mask = _first_lanes(builder, arguments[2], kind.count)
+        given = [place, align, mask, ir.Constant(kind, None)]  # None: zeros elsewhere
+        return _masked(builder, "load", kind, kind, given)
+
+    return vector(array, types.intp, types.intp), generate
+
+
+@intrinsic
+def _store_some(typing_context, array, index, vector, count):
+    def generate(context, builder, signature, arguments):
+        kind = arguments[2].type
+        address = _address(context, builder, signature.args[0], *arguments[:2])
+        place = builder.bitcast(address, kind.as_pointer())
+        align = ir.Constant(ir.IntType(32), vector.dtype.bitwidth // 8)
+        mask = _first_lanes(builder, arguments[3], kind.count)
+        given = [arguments[2], place, align, mask]
+        _masked(builder, "store", ir.VoidType(), kind, given)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, vector, types.intp), generate
+
+
+@intrinsic
+def _every_second(typing_context, first, second):
+    def generate(context, builder, signature, arguments):
+        lanes = [2 * lane for lane in range(first.lanes)]
+        picked = ir.Constant(ir.VectorType(ir.IntType(32), first.lanes), lanes)
+        return builder.shuffle_vector(*arguments, picked)
+
+    return first(first, second), generate
+
+
+def inlined(function):
+    """As `compiled`, for a small function whose body takes the place of each call.
+
+    Notes
+    -----
+    Source: Chapter 12.
+    """
+    try:
+        return numba.njit(nogil=True, cache=True, forceinline=True)(function)
+    except RuntimeError:
+        return numba.njit(nogil=True, forceinline=True)(function)
+
+
+if numba.config.DISABLE_JIT:
+
+    def load_some(array, index, count):
+        vector = np.zeros(lanes(array), array.dtype)
+        count = max(0, min(count, len(vector)))
+        if count > 0:
+            _check_room(array, index, count)
+            vector[:count] = array[index : index + count]
+        return vector
+
+    def store_some(array, index, vector, count):
+        count = max(0, min(count, len(vector)))
+        if count > 0:
+            _check_room(array, index, count)
+            array[index : index + count] = vector[:count]
+
+    def every_second(first, second):
+        return np.concatenate((first[::2], second[::2]))
+else:
+    every_second = _every_second
+    if numba.config.BOUNDSCHECK or REGISTER_BYTES == 16:
+        _watched = bool(numba.config.BOUNDSCHECK)
+        _check_some = compiled(_check_room)
+
+        @inlined
+        def load_some(array, index, count):
+            if _watched and count > 0:
+                _check_some(array, index, min(count, lanes(array)))
+            if count >= lanes(array):
+                return _load(array, index)
+            return _load_some(array, index, count)
+
+        @inlined
+        def store_some(array, index, vector, count):
+            if _watched and count > 0:
+                _check_some(array, index, min(count, lanes(array)))
+            if count >= lanes(array):
+                _store(array, index, vector)
+            else:
+                _store_some(array, index, vector, count)
+    else:
+        load_some, store_some = _load_some, _store_some

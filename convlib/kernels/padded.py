@@ -1,0 +1,95 @@
+# Exported from chapters/ by tools/export.py: edit the chapter, not this file.
+"""Channels with zeros around them, in memory that stays in the cache.
+
+Chapter 12 builds this module.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from convlib.kernels.plans import _plane_axis, _round_up
+from convlib.kernels.simd import compiled, every_second, inlined, lanes, lanes_of, load_some, store
+
+__all__ = ["PaddedPlane", "copy_row", "fill_plane", "plane_for", "forward_plane"]
+
+
+# Chapter "Thin layers" (chapters/12_thin.ipynb)
+
+class PaddedPlane(NamedTuple):
+    """How one channel of one image lies in memory.
+
+    Notes
+    -----
+    Source: Chapter 12.
+    """
+
+    rows: int
+    width: int  # numbers in a row, zeros included
+    top: int  # rows of zeros before the first row; below 0: rows left out
+    left: int
+    row_phases: int  # the stride: the channel is dealt out to so many planes
+    column_phases: int
+    length: int  # numbers in a plane
+
+
+@inlined
+def copy_row(images, start, count, step, planes, place, width):
+    """Write `count` numbers, `step` apart, then zeros up to `width` or a bit more (Chapter 12)."""
+    n, done = lanes(planes), 0
+    if step == 2:
+        for q in range(0, width, n):
+            x, left = start + 2 * q, 2 * (count - q) - 1  # so many numbers are left
+            first = load_some(images, x, left)
+            second = load_some(images, x + n, left - n)
+            store(planes, place + q, every_second(first, second))
+        return
+    if step > 2:
+        done = count
+        for q in range(count):
+            planes[place + q] = images[start + step * q]
+    for q in range(done, width, n):
+        store(planes, place + q, load_some(images, start + q, count - q))
+
+
+@compiled
+def fill_plane(images, start, height, width, layout, planes, place):
+    """Write the channel that begins at `start`, with zeros around it (Chapter 12)."""
+    step = layout.column_phases
+    for a in range(layout.row_phases):
+        for b in range(step):
+            zeros = max(0, (layout.left - b + step - 1) // step)
+            zeros = min(layout.width, zeros)
+            first = b - layout.left + zeros * step  # the column that comes first
+            count = (width - 1 - first) // step + 1
+            count = max(0, min(layout.width - zeros, count))
+            end, row = place + layout.length, a - layout.top
+            for _ in range(layout.rows):
+                some = count if 0 <= row < height else 0
+                here, behind = start + row * width + first, layout.width - zeros
+                copy_row(images, 0, 0, 1, planes, place, zeros)
+                copy_row(images, here, some, step, planes, place + zeros, behind)
+                place += layout.width
+                row += layout.row_phases
+            copy_row(images, 0, 0, 1, planes, place, end - place)
+            place = end
+
+
+def plane_for(rows, width, corner, phases, results, farthest, dtype):
+    """The plane for results of so many rows and columns, computed in vectors (Chapter 12)."""
+    last = (results[0] - 1) * width + _round_up(results[1], lanes_of(dtype))
+    length = _round_up(max(rows * width, last + farthest), 16)
+    return PaddedPlane(rows, width, *corner, *phases, length)
+
+
+def forward_plane(geometry, dtype):
+    """The plane of a forward pass, and phase and shift of each tap (Chapter 12)."""
+    g = geometry
+    (sh, sw), (dh, dw) = g.stride, g.dilation
+    rows = _plane_axis(g.height, g.padding[0], sh, g.out_height)
+    width = _plane_axis(g.width, g.padding[1], sw, g.out_width)
+    u, v = np.indices((g.kernel_height, g.kernel_width)).reshape(2, -1)
+    shift = u * dh // sh * width + v * dw // sw
+    corner, results = (g.padding[0][0], g.padding[1][0]), (g.out_height, g.out_width)
+    plane = plane_for(rows, width, corner, g.stride, results, int(shift.max()), dtype)
+    return plane, (u * dh % sh) * sw + v * dw % sw, shift

@@ -1,0 +1,635 @@
+# Exported from chapters/ by tools/export.py: edit the chapter, not this file.
+"""Thin layers: few channels, so nothing is copied that need not be.
+
+Chapter 12 builds this module.
+"""
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from convlib import parallel
+from convlib.kernels.padded import PaddedPlane, copy_row, fill_plane, forward_plane, plane_for
+from convlib.kernels.plans import _backward_axis
+from convlib.kernels.simd import (
+    REGISTER_BYTES,
+    broadcast,
+    compiled,
+    fma,
+    inlined,
+    lanes,
+    lanes_of,
+    load,
+    load_some,
+    store,
+    store_some,
+    total,
+)
+
+__all__ = [
+    "correlate",
+    "EIGHT",
+    "ThinPlan",
+    "pack_panels",
+    "LARGEST",
+    "suits",
+    "forward",
+    "input_grad",
+    "sum_products",
+    "PLACES",
+    "SECTIONS",
+    "WeightPlan",
+    "weight_grad",
+    "sum_channels",
+    "bias_grad",
+]
+
+
+# Chapter "Thin layers" (chapters/12_thin.ipynb)
+
+@inlined
+def _times_3(k, s, a):
+    """Add to three vectors the products of one vector with three."""
+    return fma(k, s[0], a[0]), fma(k, s[1], a[1]), fma(k, s[2], a[2])
+
+
+@inlined
+def _start_3(bias, o):
+    """Three vectors of results before the first tap."""
+    k = broadcast(bias, o)
+    return k, k, k
+
+
+@inlined
+def _keep_3(output, place, vectors, v, a):
+    """Store three vectors, as many lanes as belong to their rows."""
+    store_some(output, place + vectors[v, 1], a[0], vectors[v, 2])
+    store_some(output, place + vectors[v + 1, 1], a[1], vectors[v + 1, 2])
+    store_some(output, place + vectors[v + 2, 1], a[2], vectors[v + 2, 2])
+
+
+@inlined
+def _block_8x3(planes, shifts, taps, weights, w, vectors, v, bias, o, last, output, place,
+               length):
+    """Eight channels of results, three vectors each, from bias to output."""
+    x, y, z = vectors[v, 0], vectors[v + 1, 0], vectors[v + 2, 0]
+    a, b = _start_3(bias, o), _start_3(bias, min(o + 1, last))
+    c, d = _start_3(bias, min(o + 2, last)), _start_3(bias, min(o + 3, last))
+    e, f = _start_3(bias, min(o + 4, last)), _start_3(bias, min(o + 5, last))
+    g, h = _start_3(bias, min(o + 6, last)), _start_3(bias, min(o + 7, last))
+    for t in range(taps[0], taps[1]):
+        shift = shifts[t]
+        s = load(planes, x + shift), load(planes, y + shift), load(planes, z + shift)
+        a = _times_3(broadcast(weights, w), s, a)
+        b = _times_3(broadcast(weights, w + 1), s, b)
+        c = _times_3(broadcast(weights, w + 2), s, c)
+        d = _times_3(broadcast(weights, w + 3), s, d)
+        e = _times_3(broadcast(weights, w + 4), s, e)
+        f = _times_3(broadcast(weights, w + 5), s, f)
+        g = _times_3(broadcast(weights, w + 6), s, g)
+        h = _times_3(broadcast(weights, w + 7), s, h)
+        w += 8
+    _keep_3(output, place, vectors, v, a)
+    _keep_3(output, place + length, vectors, v, b)  # there are at least five
+    _keep_3(output, place + 2 * length, vectors, v, c)
+    _keep_3(output, place + 3 * length, vectors, v, d)
+    _keep_3(output, place + 4 * length, vectors, v, e)
+    if o + 5 <= last:
+        _keep_3(output, place + 5 * length, vectors, v, f)
+    if o + 6 <= last:
+        _keep_3(output, place + 6 * length, vectors, v, g)
+    if o + 7 <= last:
+        _keep_3(output, place + 7 * length, vectors, v, h)
+
+
+@inlined
+def _block_4x3(planes, shifts, taps, weights, w, vectors, v, bias, o, last, output, place,
+               length):
+    """Two to four channels of results, three vectors each."""
+    x, y, z = vectors[v, 0], vectors[v + 1, 0], vectors[v + 2, 0]
+    a, b = _start_3(bias, o), _start_3(bias, min(o + 1, last))
+    c, d = _start_3(bias, min(o + 2, last)), _start_3(bias, min(o + 3, last))
+    for t in range(taps[0], taps[1]):
+        shift = shifts[t]
+        s = load(planes, x + shift), load(planes, y + shift), load(planes, z + shift)
+        a = _times_3(broadcast(weights, w), s, a)
+        b = _times_3(broadcast(weights, w + 1), s, b)
+        c = _times_3(broadcast(weights, w + 2), s, c)
+        d = _times_3(broadcast(weights, w + 3), s, d)
+        w += 4
+    _keep_3(output, place, vectors, v, a)
+    _keep_3(output, place + length, vectors, v, b)
+    if o + 2 <= last:
+        _keep_3(output, place + 2 * length, vectors, v, c)
+    if o + 3 <= last:
+        _keep_3(output, place + 3 * length, vectors, v, d)
+
+
+@inlined
+def _block_1x6(planes, shifts, taps, weights, w, vectors, v, bias, o, output, place):
+    """One channel of results, six vectors."""
+    x, y, z = vectors[v, 0], vectors[v + 1, 0], vectors[v + 2, 0]
+    p, q, r = vectors[v + 3, 0], vectors[v + 4, 0], vectors[v + 5, 0]
+    a, b = _start_3(bias, o), _start_3(bias, o)
+    for t in range(taps[0], taps[1]):
+        shift = shifts[t]
+        k = broadcast(weights, w)
+        s = load(planes, x + shift), load(planes, y + shift), load(planes, z + shift)
+        a = _times_3(k, s, a)
+        s = load(planes, p + shift), load(planes, q + shift), load(planes, r + shift)
+        b = _times_3(k, s, b)
+        w += 1
+    _keep_3(output, place, vectors, v, a)
+    _keep_3(output, place, vectors, v + 3, b)
+
+
+@compiled
+def _all_panels(planes, shifts, taps, weights, w, vectors, some, bias, o, last, panels,
+                output, place, length):
+    """All output channels of a group, for some of the vectors."""
+    for i in range(panels.shape[0]):
+        k, side = panels[i, 0], panels[i, 1]
+        begin, here = w + k * (taps[1] - taps[0]), place + k * length
+        if side == 8:
+            for v in range(some[0], some[1], 3):
+                _block_8x3(planes, shifts, taps, weights, begin, vectors, v, bias, o + k,
+                           last, output, here, length)
+        elif side == 4:
+            for v in range(some[0], some[1], 3):
+                _block_4x3(planes, shifts, taps, weights, begin, vectors, v, bias, o + k,
+                           last, output, here, length)
+        else:
+            for v in range(some[0], some[1], 6):
+                _block_1x6(planes, shifts, taps, weights, begin, vectors, v, bias, o + k,
+                           output, here)
+
+
+@compiled
+def correlate(job, jobs, images, weights, bias, output, size, plan, workspace):
+    """Compute one job's share of a forward pass or of a learning flow (Chapter 12)."""
+    layout, shifts, vectors, phases, panels, group_weights, parts = plan
+    groups, sources, targets, height, width, out_length = size
+    batch = images.size // (groups * sources * height * width)
+    phase_length = layout.row_phases * layout.column_phases * layout.length
+    results = workspace[sources * phase_length + lanes(images) :]
+    for item in range(job, batch * groups * parts, jobs):
+        part, plane = item % parts, item // parts  # the planes of image and group
+        for c in range(sources):
+            start = (plane * sources + c) * height * width
+            fill_plane(images, start, height, width, layout, workspace, c * phase_length)
+        group, first = plane % groups, plane * targets * out_length
+        o, last = group * targets, (group + 1) * targets - 1
+        for i in range(phases.shape[0]):
+            t0, t1, w, v0, v1, length, step = phases[i]
+            sixes = (v1 - v0) // 6
+            some = (v0 + sixes * part // parts * 6, v0 + sixes * (part + 1) // parts * 6)
+            w += group * group_weights
+            if step == 0:
+                _all_panels(workspace, shifts, (t0, t1), weights, w, vectors, some, bias, o,
+                            last, panels, output, first, out_length)
+            else:
+                _all_panels(workspace, shifts, (t0, t1), weights, w, vectors, some, bias, o,
+                            last, panels, results, 0, length)
+                for k in range(targets):
+                    _scatter(results, k * length, vectors, some, step,
+                             output, first + k * out_length)
+
+
+@compiled
+def _scatter(results, x, vectors, some, step, output, place):
+    """Copy results to every `step`-th place of the output."""
+    for v in range(some[0], some[1]):
+        source, target = x + vectors[v, 1], place + vectors[v, 3]
+        for j in range(vectors[v, 2]):
+            output[target + j * step] = results[source + j]
+
+
+EIGHT = 8 if REGISTER_BYTES == 64 else 4  # channels of a block: 32 registers, or 16
+
+
+class ThinPlan(NamedTuple):
+    """What `correlate` needs to know (Chapter 12)."""
+
+    layout: PaddedPlane
+    shifts: np.ndarray  # of each tap
+    vectors: np.ndarray  # place in the plane, in the results, lanes, place in the output
+    phases: np.ndarray  # taps, first weight, vectors, length of results, step if scattered
+    panels: np.ndarray  # first channel, and channels at once
+    group_weights: int  # packed weights of a group
+    parts: int  # of an image, to be shared out among jobs
+
+
+def _vectors(phase, width, out_width, lanes):
+    """The vectors of a phase."""
+    row, column, row_step, column_step, rows, columns = phase
+    found = [
+        (p * width + q, p * columns + q, min(lanes, columns - q),
+         (row + p * row_step) * out_width + column + q * column_step)
+        for p in range(rows) for q in range(0, columns, lanes)
+    ]  # fmt: skip
+    return found + [(0, 0, 0, 0)] * (-len(found) % 6)
+
+
+def _panels(targets):
+    """First channel and size of each panel."""
+    found, k = [], 0
+    while k < targets:
+        side = EIGHT if targets - k > 4 else 4 if targets - k > 1 else 1
+        found.append((k, side))
+        k += side
+    return found
+
+
+def _plan(geometry, layout, taps, shifts, phases, channels, out_width, dtype, jobs):
+    """The plan, its taps, and the size of the workspace."""
+    (sources, targets), lanes = channels, lanes_of(dtype)
+    panels, vectors, table = _panels(targets), [], []
+    w = results = 0
+    for t0, t1, *phase in phases:
+        some = _vectors(phase, layout.width, out_width, lanes)
+        length, scattered = phase[4] * phase[5], phase[2:4] != [1, 1]
+        step = phase[3] if scattered else 0
+        table.append((t0, t1, w, len(vectors), len(vectors) + len(some), length, step))
+        vectors += some
+        w += (t1 - t0) * sum(side for _, side in panels)
+        results = max(results, targets * length * scattered)
+    items = geometry.batch * geometry.groups
+    parts = 1 if items % jobs == 0 or items > 4 * jobs else jobs
+    arrays = (np.array(each, dtype=np.int64) for each in (shifts, vectors, table, panels))
+    planes = sources * layout.row_phases * layout.column_phases * layout.length
+    plan = ThinPlan(layout, *arrays, w, parts)
+    return plan, np.array(taps, dtype=np.int64), planes + lanes + results
+
+
+@lru_cache(maxsize=1024)
+def _forward_plan(geometry, dtype, jobs):
+    g = geometry
+    sources, targets = g.in_channels // g.groups, g.out_channels // g.groups
+    layout, phase, shift = forward_plane(g, dtype)
+    channel = np.arange(sources)[:, np.newaxis] * (g.stride[0] * g.stride[1])
+    shifts = ((channel + phase) * layout.length + shift).ravel()
+    taps = np.tile(np.arange(phase.size), sources)
+    phases = [(0, len(taps), 0, 0, 1, 1, g.out_height, g.out_width)]
+    channels = sources, targets
+    return _plan(g, layout, taps, shifts, phases, channels, g.out_width, dtype, jobs)
+
+
+@compiled
+def pack_panels(weight, taps, phases, panels, packed):
+    """Lay out weights (group, target, source, tap) panel after panel (Chapter 12)."""
+    groups, targets, sources, _ = weight.shape
+    place = 0
+    for g in range(groups):
+        for i in range(phases.shape[0]):
+            t0, t1 = phases[i, 0], phases[i, 1]
+            for j in range(panels.shape[0]):
+                k, side = panels[j, 0], panels[j, 1]
+                for source in range(sources):
+                    for t in range(t0, t0 + (t1 - t0) // sources):
+                        for lane in range(side):
+                            inside = k + lane < targets
+                            o = k + lane if inside else k  # any: nobody looks at it
+                            packed[place + lane] = weight[g, o, source, taps[t]]
+                        place += side
+
+
+LARGEST = 20_000  # weights of a group, in a thin layer
+
+
+def suits(geometry, dtype):
+    """Whether a layer is thin (Chapter 12)."""
+    g = geometry
+    channels = g.in_channels // g.groups * (g.out_channels // g.groups)
+    return channels * g.kernel_height * g.kernel_width <= LARGEST
+
+
+def _correlate(images, weight, bias, shape, planned, size, jobs):
+    """Pack the weights and let the jobs correlate."""
+    if not np.isfinite(weight).all():
+        return None
+    plan, taps, space = planned
+    packed = np.empty(len(weight) * plan.group_weights, images.dtype)
+    pack_panels(weight, taps, plan.phases, plan.panels, packed)
+    output = np.empty(shape, images.dtype)
+    parallel.run(correlate, jobs, space, images.dtype, images.reshape(-1), packed, bias,
+                 output.reshape(-1), size, plan)
+    return output
+
+
+def forward(input, weight, bias, geometry, jobs):
+    """Compute the output of a layer.
+
+    Parameters
+    ----------
+    input : array of shape (N, C, H, W)
+        All arrays of one data type, float32 or float64, each in one piece.
+    weight : array of shape (K, C / groups, kh, kw)
+        The kernels.
+    bias : array of shape (K,)
+        One number for each output channel.
+    geometry : convlib.shapes.Geometry
+        The sizes and settings; nothing is checked here.
+    jobs : int
+        How many threads to use; the result does not depend on it.
+
+    Returns
+    -------
+    array of shape (N, K, H', W'), or None
+        None if a weight is not finite: zeros around the image must not meet it.
+
+    Notes
+    -----
+    Source: Chapter 12.
+    """
+    g = geometry
+    sources, targets = g.in_channels // g.groups, g.out_channels // g.groups
+    size = g.groups, sources, targets, g.height, g.width, g.out_height * g.out_width
+    shape = g.batch, g.out_channels, g.out_height, g.out_width
+    weight = weight.reshape(g.groups, targets, sources, -1)
+    planned = _forward_plan(g, input.dtype, jobs)
+    return _correlate(input, weight, bias, shape, planned, size, jobs)
+
+
+@lru_cache(maxsize=1024)
+def _input_grad_plan(geometry, dtype, jobs):
+    g = geometry
+    sources, targets = g.out_channels // g.groups, g.in_channels // g.groups
+    down, top, rows = _backward_axis(g.height, g.kernel_height, g.stride[0],
+                                     g.padding[0][0], g.dilation[0], g.out_height)
+    across, left, width = _backward_axis(g.width, g.kernel_width, g.stride[1],
+                                         g.padding[1][0], g.dilation[1], g.out_width)
+    lowest = max((a for _, _, taps in down for _, a in taps), default=0) + top
+    rightmost = max((b for _, _, taps in across for _, b in taps), default=0) + left
+    results = down[0][1], across[0][1]
+    layout = plane_for(rows, width, (top, left), (1, 1), results,
+                       lowest * width + rightmost, dtype)
+    taps, shifts, phases = [], [], []
+    for row, height, us in down:
+        for column, columns, vs in across:
+            places = [(u * g.kernel_width + v, (a + top) * width + b + left)
+                      for u, a in us for v, b in vs]
+            begin = len(taps)
+            for source in range(sources):
+                taps += [tap for tap, _ in places]
+                shifts += [source * layout.length + shift for _, shift in places]
+            phases.append((begin, len(taps), row, column, *g.stride, height, columns))
+    channels = sources, targets
+    return _plan(g, layout, taps, shifts, phases, channels, g.width, dtype, jobs)
+
+
+def input_grad(weight, grad_output, geometry, jobs):
+    """Compute the learning flow at the input of a layer.
+
+    Parameters
+    ----------
+    weight : array of shape (K, C / groups, kh, kw)
+        The kernels.
+    grad_output : array of shape (N, K, H', W')
+        The learning flow at the output.
+    geometry, jobs
+        As in `forward`.
+
+    Returns
+    -------
+    array of shape (N, C, H, W), or None
+        None if a weight is not finite.
+
+    Notes
+    -----
+    Source: Chapter 12.
+    """
+    g = geometry
+    sources, targets = g.out_channels // g.groups, g.in_channels // g.groups
+    size = g.groups, sources, targets, g.out_height, g.out_width, g.height * g.width
+    shape = g.batch, g.in_channels, g.height, g.width
+    weight = weight.reshape(g.groups, sources, targets, -1).swapaxes(1, 2)
+    no_bias = np.zeros(g.in_channels, weight.dtype)
+    planned = _input_grad_plan(g, weight.dtype, jobs)
+    return _correlate(grad_output, np.ascontiguousarray(weight), no_bias, shape, planned,
+                      size, jobs)
+
+
+@inlined
+def _load_4(array, x):
+    n = lanes(array)
+    a, b = load(array, x), load(array, x + n)
+    return a, b, load(array, x + 2 * n), load(array, x + 3 * n)
+
+
+@inlined
+def _store_4(array, x, a):
+    n = lanes(array)
+    store(array, x, a[0]), store(array, x + n, a[1])
+    store(array, x + 2 * n, a[2]), store(array, x + 3 * n, a[3])
+
+
+@inlined
+def _times_4(f, s, a):
+    """Add to four vectors the products of four with one."""
+    a0, a1 = fma(f[0], s, a[0]), fma(f[1], s, a[1])
+    return a0, a1, fma(f[2], s, a[2]), fma(f[3], s, a[3])
+
+
+@inlined
+def _five(shifts, t):
+    """The shifts of five taps; behind the last tap, the last once more."""
+    last = shifts.size - 1
+    a, b, c = shifts[t], shifts[min(t + 1, last)], shifts[min(t + 2, last)]
+    return a, b, c, shifts[min(t + 3, last)], shifts[min(t + 4, last)]
+
+
+@inlined
+def _products_4x5(planes, five, flow, f, channels, rows, columns, width, sums, r):
+    """Four channels of flow times five shifted planes: add the products of some rows."""
+    step, (begin, end, length) = 4 * lanes(planes), rows
+    f1, f2 = f + min(1, channels - 1) * length, f + min(2, channels - 1) * length
+    f3 = f + min(3, channels - 1) * length
+    a, b, c = _load_4(sums, r), _load_4(sums, r + step), _load_4(sums, r + 2 * step)
+    d, e = _load_4(sums, r + 3 * step), _load_4(sums, r + 4 * step)
+    for p in range(begin, end):
+        for column in range(0, columns, lanes(planes)):
+            x, q, count = p * width + column, p * columns + column, columns - column
+            k = (load_some(flow, f + q, count), load_some(flow, f1 + q, count),
+                 load_some(flow, f2 + q, count), load_some(flow, f3 + q, count))
+            a = _times_4(k, load(planes, x + five[0]), a)
+            b = _times_4(k, load(planes, x + five[1]), b)
+            c = _times_4(k, load(planes, x + five[2]), c)
+            d = _times_4(k, load(planes, x + five[3]), d)
+            e = _times_4(k, load(planes, x + five[4]), e)
+    _store_4(sums, r, a), _store_4(sums, r + step, b), _store_4(sums, r + 2 * step, c)
+    _store_4(sums, r + 3 * step, d), _store_4(sums, r + 4 * step, e)
+
+
+@inlined
+def _products_1x5(planes, five, flow, f, rows, columns, width, sums, r):
+    """The same for one channel of flow."""
+    step = 4 * lanes(planes)
+    a, b, c = load(sums, r), load(sums, r + step), load(sums, r + 2 * step)
+    d, e = load(sums, r + 3 * step), load(sums, r + 4 * step)
+    for p in range(rows[0], rows[1]):
+        for q in range(0, columns, lanes(planes)):
+            x, k = p * width + q, load_some(flow, f + p * columns + q, columns - q)
+            a = fma(k, load(planes, x + five[0]), a)
+            b = fma(k, load(planes, x + five[1]), b)
+            c = fma(k, load(planes, x + five[2]), c)
+            d = fma(k, load(planes, x + five[3]), d)
+            e = fma(k, load(planes, x + five[4]), e)
+    store(sums, r, a), store(sums, r + step, b), store(sums, r + 2 * step, c)
+    store(sums, r + 3 * step, d), store(sums, r + 4 * step, e)
+
+
+@inlined
+def _add_image(planes, shifts, flow, f, size, width, portion, r):
+    """Add the products of one image to the sums, a portion of rows at a time."""
+    targets, rows, columns = size
+    length, n, fives = rows * columns, lanes(planes), (shifts.size + 4) // 5
+    for p in range(0, rows, portion):
+        some = (p, min(p + portion, rows), length)
+        for k in range(0, targets, 4):
+            for t in range(fives):
+                x, five = r + (k // 4 * fives + t) * 20 * n, _five(shifts, 5 * t)
+                if targets == 1:
+                    _products_1x5(planes, five, flow, f, some, columns, width, planes, x)
+                else:
+                    _products_4x5(planes, five, flow, f + k * length, min(4, targets - k),
+                                  some, columns, width, planes, x)
+
+
+@compiled
+def sum_products(job, jobs, images, grad_output, sums, size, plan, workspace):
+    """Compute one job's share of the gradient of the weights (Chapter 12).
+
+    `sums` has the axes section, output channel and tap, in one long row.
+    """
+    layout, shifts, portion = plan
+    groups, sources, targets, height, width, rows, columns, sections = size
+    batch = images.size // (groups * sources * height * width)
+    phase_length = layout.row_phases * layout.column_phases * layout.length
+    n, fives, fours = lanes(images), (shifts.size + 4) // 5, (targets + 3) // 4
+    r = sources * phase_length + n  # the vectors of sums stand behind the planes
+    for item in range(job, sections * groups, jobs):
+        section, group = item // groups, item % groups
+        copy_row(images, 0, 0, 1, workspace, r, fours * fives * 20 * n)
+        for i in range(batch * section // sections, batch * (section + 1) // sections):
+            first = (i * groups + group) * sources
+            for c in range(sources):
+                start = (first + c) * height * width
+                fill_plane(images, start, height, width, layout, workspace,
+                           c * phase_length)
+            f = (i * groups + group) * targets * rows * columns
+            _add_image(workspace, shifts, grad_output, f, (targets, rows, columns),
+                       layout.width, portion, r)
+        place = item * targets * shifts.size
+        for k in range(targets):
+            for t in range(shifts.size):
+                x = (k // 4 * fives + t // 5) * 20 + t % 5 * 4 + k % 4
+                sums[place] = total(load(workspace, r + x * n))
+                place += 1
+
+
+PLACES = 1000  # of the flow, between two looks at the sums in memory
+SECTIONS = 4  # of the images
+
+
+class WeightPlan(NamedTuple):
+    """What `sum_products` needs to know (Chapter 12)."""
+
+    layout: PaddedPlane
+    shifts: np.ndarray  # of each tap of each channel
+    portion: int  # rows at once
+
+
+@lru_cache(maxsize=1024)
+def _weight_grad_plan(geometry, dtype):
+    g, lanes = geometry, lanes_of(dtype)
+    sources, targets = g.in_channels // g.groups, g.out_channels // g.groups
+    layout, phase, shift = forward_plane(g, dtype)
+    channel = np.arange(sources)[:, np.newaxis] * (g.stride[0] * g.stride[1])
+    shifts = ((channel + phase) * layout.length + shift).ravel().astype(np.int64)
+    planes = sources * g.stride[0] * g.stride[1] * layout.length
+    sums = -(-targets // 4) * -(-shifts.size // 5) * 20 * lanes
+    plan = WeightPlan(layout, shifts, max(1, PLACES // g.out_width))
+    return plan, min(SECTIONS, g.batch), planes + sums + 2 * lanes
+
+
+def weight_grad(input, grad_output, geometry, jobs):
+    """Compute how the loss changes with each weight of a layer.
+
+    Parameters
+    ----------
+    input : array of shape (N, C, H, W)
+        The layer's input.
+    grad_output : array of shape (N, K, H', W')
+        The learning flow at the output.
+    geometry, jobs
+        As in `forward`.
+
+    Returns
+    -------
+    array of shape (K, C / groups, kh, kw), or None
+        None if a sum is not finite: a zero around the image may have met infinity.
+
+    Notes
+    -----
+    Source: Chapter 12.
+    """
+    g = geometry
+    plan, sections, space = _weight_grad_plan(g, input.dtype)
+    channels = g.in_channels // g.groups, g.out_channels // g.groups
+    size = g.groups, *channels, g.height, g.width, g.out_height, g.out_width, sections
+    sums = np.empty((sections, g.out_channels * plan.shifts.size), input.dtype)
+    parallel.run(sum_products, jobs, space, input.dtype, input.reshape(-1),
+                 grad_output.reshape(-1), sums.reshape(-1), size, plan)
+    grad = sums.sum(axis=0)
+    shape = g.out_channels, channels[0], g.kernel_height, g.kernel_width
+    return grad.reshape(shape) if np.isfinite(grad).all() else None
+
+
+@compiled
+def sum_channels(job, jobs, array, size, sums, workspace):
+    """Compute the sums of one job's share of the channels (Chapter 12)."""
+    batch, channels, length = size
+    n = lanes(array)
+    workspace[0] = 1
+    one = broadcast(workspace, 0)
+    for k in range(channels * job // jobs, channels * (job + 1) // jobs):
+        result = 0.0
+        for i in range(batch):
+            place = (i * channels + k) * length
+            end, whole = place + length, place + length // (4 * n) * 4 * n
+            a = load_some(array, 0, 0)
+            b, c, d = a, a, a
+            for x in range(place, whole, 4 * n):
+                a, b = fma(one, load(array, x), a), fma(one, load(array, x + n), b)
+                y = x + 2 * n
+                c, d = fma(one, load(array, y), c), fma(one, load(array, y + n), d)
+            for x in range(whole, end, n):
+                a = fma(one, load_some(array, x, end - x), a)
+            result += total(fma(one, fma(one, a, b), fma(one, c, d)))
+        sums[k] = result
+
+
+def bias_grad(grad_output, jobs):
+    """Compute how the loss changes with each bias of a layer.
+
+    Parameters
+    ----------
+    grad_output : array of shape (N, K, H', W')
+        The learning flow at the output, in one piece, float32 or float64.
+    jobs : int
+        How many threads to use; the result does not depend on it.
+
+    Returns
+    -------
+    array of shape (K,)
+
+    Notes
+    -----
+    Source: Chapter 12; formula F20 of Chapter 5.
+    """
+    batch, channels, rows, columns = grad_output.shape
+    sums = np.empty(channels, grad_output.dtype)
+    parallel.run(sum_channels, jobs, 1, grad_output.dtype, grad_output.reshape(-1),
+                 (batch, channels, rows * columns), sums)
+    return sums
