@@ -14,6 +14,7 @@ from convlib.kernels import fourier
 
 __all__ = [
     "ALGORITHMS",
+    "suits",
     "work",
     "fourier_work",
     "FEW",
@@ -21,7 +22,6 @@ __all__ = [
     "FOURIER_ALONE",
     "FOURIER_WEIGHTS",
     "ENOUGH_CHANNELS",
-    "FEW_TARGETS",
     "choose_forward",
     "choose_input_grad",
     "choose_weight_grad",
@@ -36,14 +36,27 @@ __all__ = [
 # Chapter "Choosing" (chapters/14_choosing.ipynb)
 
 try:
-    from convlib.kernels import direct, loops, small
+    from convlib.kernels import depthwise, direct, loops, small, thin, winograd
 
-    _compiled = {"tiny": small, "direct": direct, "loops": loops}
+    _compiled = {
+        "tiny": small, "thin": thin, "depthwise": depthwise, "winograd": winograd,
+        "direct": direct, "loops": loops,
+    }  # fmt: skip
 except ImportError:
     _compiled = {}
     warnings.warn("Numba is missing: convlib computes with NumPy alone", stacklevel=2)
 
 ALGORITHMS = _compiled | {"fft": fourier, "numpy": numpy_kernels}
+
+
+def suits(name, geometry, dtype):
+    """Tell whether an algorithm can compute a layer with numbers of a data type (Chapter 14).
+
+    Whole numbers are for NumPy alone.
+    """
+    if name == "numpy":
+        return True
+    return dtype.char in "fd" and ALGORITHMS[name].suits(geometry, dtype)
 
 
 @lru_cache(maxsize=1024)
@@ -71,8 +84,7 @@ FEW = 20_000  # up to so many multiplications, tiny planes are best
 FOURIER = 8  # a multiplication of the values takes as long as so many of the sums,
 FOURIER_ALONE = 5  # or so many, where each channel is alone,
 FOURIER_WEIGHTS = 1.5  # times this for the gradient of the weights
-ENOUGH_CHANNELS = 16  # Winograd's transforms are shared by so many channels, or do not pay
-FEW_TARGETS = 4  # one panel of a block: packing matrices does not pay
+ENOUGH_CHANNELS = 16  # on both sides: transforms and packing are shared by so many, and pay
 
 
 def _first(names, can):
@@ -87,54 +99,45 @@ def _fourier_pays(geometry, factor=1):
     return factor * fourier_work(geometry) < work(geometry)
 
 
-def _winograd_pays(geometry):
-    """Whether enough channels share the transforms."""
+def _is_thin(geometry):
+    """Whether one side has few channels."""
     g = geometry
-    return min(g.in_channels, g.out_channels) // g.groups >= ENOUGH_CHANNELS
+    return min(g.in_channels, g.out_channels) // g.groups < ENOUGH_CHANNELS
 
 
 def choose_forward(geometry, can):
     """Name the algorithm for an output (Chapter 14)."""
-    g = geometry
-    if work(g) <= FEW and can("tiny"):
+    if work(geometry) <= FEW and can("tiny"):
         return "tiny"
-    if _winograd_pays(g) and can("winograd"):
+    if not _is_thin(geometry) and can("winograd"):
         return "winograd"
-    if _fourier_pays(g) and can("fft"):
+    if _fourier_pays(geometry) and can("fft"):
         return "fft"
     if can("depthwise"):
         return "depthwise"
-    if g.out_channels // g.groups <= FEW_TARGETS and can("direct"):
-        return "direct"
+    if _is_thin(geometry) and can("thin"):
+        return "thin"
     return _first(("gemm", "direct"), can)
 
 
 def choose_input_grad(geometry, can):
     """Name the algorithm for a learning flow (Chapter 14)."""
-    g = geometry
-    if work(g) <= FEW and can("tiny"):
-        return "tiny"
-    if _winograd_pays(g) and can("winograd"):
-        return "winograd"
-    if _fourier_pays(g) and can("fft"):
-        return "fft"
-    if can("depthwise"):
-        return "depthwise"
-    if g.in_channels // g.groups <= FEW_TARGETS and can("direct"):
-        return "direct"
-    return _first(("gemm", "direct"), can)
+    return choose_forward(geometry, can)
 
 
 def choose_weight_grad(geometry, can):
     """Name the algorithm for the gradient of the weights (Chapter 14)."""
-    g = geometry
-    if work(g) <= FEW and can("tiny"):
+    if work(geometry) <= FEW and can("tiny"):
         return "tiny"
-    if _winograd_pays(g) and can("winograd"):
+    if not _is_thin(geometry) and can("winograd"):
         return "winograd"
-    if _fourier_pays(g, FOURIER_WEIGHTS) and can("fft"):
+    if _fourier_pays(geometry, FOURIER_WEIGHTS) and can("fft"):
         return "fft"
-    return _first(("depthwise", "gemm", "direct"), can)
+    if can("depthwise"):
+        return "depthwise"
+    if _is_thin(geometry) and can("thin"):
+        return "thin"
+    return _first(("gemm", "direct"), can)
 
 
 class _Switch:
@@ -185,7 +188,7 @@ def _chosen(direction, geometry, char, winograd):
     def can(name):
         if name == "winograd" and not winograd:
             return False
-        return name in ALGORITHMS and ALGORITHMS[name].suits(geometry, np.dtype(char))
+        return name in ALGORITHMS and suits(name, geometry, np.dtype(char))
 
     return RULES[direction](geometry, can)
 
@@ -234,7 +237,7 @@ def check_algorithm(algorithm, geometry, dtype):
     -----
     Source: Chapter 14.
     """
-    able = [name for name, each in ALGORITHMS.items() if each.suits(geometry, np.dtype(dtype))]
+    able = [name for name in ALGORITHMS if suits(name, geometry, np.dtype(dtype))]
     if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
         expected = ", ".join(f'"{name}"' for name in ALGORITHMS)
         without = "" if _compiled else " (Numba is missing)"
