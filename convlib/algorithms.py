@@ -14,8 +14,14 @@ from convlib.kernels import fourier
 
 __all__ = [
     "ALGORITHMS",
-    "FEW",
+    "suits",
     "work",
+    "fourier_work",
+    "FEW",
+    "FOURIER",
+    "FOURIER_ALONE",
+    "FOURIER_WEIGHTS",
+    "ENOUGH_CHANNELS",
     "choose_forward",
     "choose_input_grad",
     "choose_weight_grad",
@@ -30,9 +36,12 @@ __all__ = [
 # Chapter "Choosing" (chapters/14_choosing.ipynb)
 
 try:
-    from convlib.kernels import direct, loops, small
+    from convlib.kernels import depthwise, direct, loops, small, thin, winograd
 
-    _compiled = {"tiny": small, "direct": direct, "loops": loops}
+    _compiled = {
+        "tiny": small, "thin": thin, "depthwise": depthwise, "winograd": winograd,
+        "direct": direct, "loops": loops,
+    }  # fmt: skip
 except ImportError:
     _compiled = {}
     warnings.warn("Numba is missing: convlib computes with NumPy alone", stacklevel=2)
@@ -40,7 +49,14 @@ except ImportError:
 ALGORITHMS = _compiled | {"fft": fourier, "numpy": numpy_kernels}
 
 
-FEW = 20_000  # up to so many multiplications, tiny planes are best
+def suits(name, geometry, dtype):
+    """Tell whether an algorithm can compute a layer with numbers of a data type (Chapter 14).
+
+    Whole numbers are for NumPy alone.
+    """
+    if name == "numpy":
+        return True
+    return dtype.char in "fd" and ALGORITHMS[name].suits(geometry, dtype)
 
 
 @lru_cache(maxsize=1024)
@@ -52,14 +68,76 @@ def work(geometry):
     return places * g.out_channels * taps
 
 
+def fourier_work(geometry):
+    """Return how many multiplications values at many points take (Chapter 14)."""
+    g = geometry
+    rows, columns = fourier.points(g)
+    half, number = columns // 2 + 1, rows * columns
+    kernels = g.out_channels * g.in_channels // g.groups
+    transforms = 2 * g.batch * (g.in_channels + g.out_channels) * number * np.log2(number)
+    kernel_values = 4 * kernels * rows * g.kernel_width * (g.kernel_height + half)
+    products = 4 * g.batch * kernels * rows * half
+    return int(transforms + kernel_values + products)
+
+
+FEW = 20_000  # up to so many multiplications, tiny planes are best
+FOURIER = 8  # a multiplication of the values takes as long as so many of the sums,
+FOURIER_ALONE = 5  # or so many, where each channel is alone,
+FOURIER_WEIGHTS = 1.5  # times this for the gradient of the weights
+ENOUGH_CHANNELS = 16  # on both sides: transforms and packing are shared by so many, and pay
+
+
+def _first(names, can):
+    """The first of several algorithms that can; NumPy always can."""
+    return next((name for name in names if can(name)), "numpy")
+
+
+def _fourier_pays(geometry, factor=1):
+    """Whether values at many points take less time than sums."""
+    alone = geometry.in_channels == geometry.groups
+    factor *= FOURIER_ALONE if alone else FOURIER
+    return factor * fourier_work(geometry) < work(geometry)
+
+
+def _is_thin(geometry):
+    """Whether one side has few channels."""
+    g = geometry
+    return min(g.in_channels, g.out_channels) // g.groups < ENOUGH_CHANNELS
+
+
 def choose_forward(geometry, can):
     """Name the algorithm for an output (Chapter 14)."""
     if work(geometry) <= FEW and can("tiny"):
         return "tiny"
-    return "direct" if can("direct") else "numpy"
+    if not _is_thin(geometry) and can("winograd"):
+        return "winograd"
+    if _fourier_pays(geometry) and can("fft"):
+        return "fft"
+    if can("depthwise"):
+        return "depthwise"
+    if _is_thin(geometry) and can("thin"):
+        return "thin"
+    return _first(("gemm", "direct"), can)
 
 
-choose_input_grad = choose_weight_grad = choose_forward
+def choose_input_grad(geometry, can):
+    """Name the algorithm for a learning flow (Chapter 14)."""
+    return choose_forward(geometry, can)
+
+
+def choose_weight_grad(geometry, can):
+    """Name the algorithm for the gradient of the weights (Chapter 14)."""
+    if work(geometry) <= FEW and can("tiny"):
+        return "tiny"
+    if not _is_thin(geometry) and can("winograd"):
+        return "winograd"
+    if _fourier_pays(geometry, FOURIER_WEIGHTS) and can("fft"):
+        return "fft"
+    if can("depthwise"):
+        return "depthwise"
+    if _is_thin(geometry) and can("thin"):
+        return "thin"
+    return _first(("gemm", "direct"), can)
 
 
 class _Switch:
@@ -110,7 +188,7 @@ def _chosen(direction, geometry, char, winograd):
     def can(name):
         if name == "winograd" and not winograd:
             return False
-        return name in ALGORITHMS and ALGORITHMS[name].suits(geometry, np.dtype(char))
+        return name in ALGORITHMS and suits(name, geometry, np.dtype(char))
 
     return RULES[direction](geometry, can)
 
@@ -159,7 +237,7 @@ def check_algorithm(algorithm, geometry, dtype):
     -----
     Source: Chapter 14.
     """
-    able = [name for name, each in ALGORITHMS.items() if each.suits(geometry, np.dtype(dtype))]
+    able = [name for name in ALGORITHMS if suits(name, geometry, np.dtype(dtype))]
     if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
         expected = ", ".join(f'"{name}"' for name in ALGORITHMS)
         without = "" if _compiled else " (Numba is missing)"

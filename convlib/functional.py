@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from convlib import algorithms, numpy_kernels, parallel
+from convlib import algorithms, parallel
 from convlib.shapes import check_bias, check_grad_output, conv2d_geometry
 
 __all__ = ["ENOUGH", "MOVED", "conv2d", "conv2d_input_grad", "conv2d_weight_grad", "conv2d_bias_grad"]
@@ -87,13 +87,11 @@ def _compute(direction, algorithm, arrays, geometry):
         if 0 in geometry[:4]:  # nothing to compute
             name = "numpy"
     jobs = 1 if name == "tiny" else _jobs(geometry)
-    for each in (name, "direct", "loops"):
+    for each in (name, "direct", "loops", "numpy"):
         if each in known:
             result = getattr(known[each], direction)(*arrays, geometry, jobs)
             if result is not None:
                 return result
-    last = "conv2d" if direction == "forward" else f"conv2d_{direction}"
-    return getattr(numpy_kernels, last)(*arrays, geometry)
 
 
 def conv2d(

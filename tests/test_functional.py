@@ -44,14 +44,19 @@ def forget_plans():
 
 
 def always(name):
-    """A choice of one algorithm; NumPy where convlib takes it: for whole numbers, or if there is nothing to compute."""
+    """A choice of one algorithm; NumPy where convlib takes it: for whole numbers, or if there is nothing to compute.
+
+    Without a name it is convlib's own choice, but for values at many points: they are rounded.
+    """
     choose = algorithms.choose
 
     def chosen(direction, geometry, dtype):
         usual = choose(direction, geometry, dtype)
-        return usual if usual == "numpy" or name not in algorithms.ALGORITHMS else name
+        if usual == "numpy" or (name or "direct") not in algorithms.ALGORITHMS:
+            return usual
+        return name or ("direct" if usual == "fft" else usual)
 
-    return chosen if name else choose
+    return chosen
 
 
 @contextlib.contextmanager

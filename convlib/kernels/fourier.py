@@ -15,8 +15,9 @@ from convlib.shapes import output_shape
 __all__ = [
     "VALUES_AT_ONCE",
     "VALUES_NEARBY",
+    "KERNEL_VALUES",
     "ROWS_AT_ONCE",
-    "CHANNELS_AT_ONCE",
+    "SMALL_PRODUCT",
     "FourierPlan",
     "suits",
     "points_for",
@@ -31,9 +32,10 @@ __all__ = [
 # Chapter "Choosing" (chapters/14_choosing.ipynb)
 
 VALUES_AT_ONCE = 2**21  # so many values of images are kept at a time
-VALUES_NEARBY = 2**16  # so many stay in the cache
-ROWS_AT_ONCE = 8  # rows of points
-CHANNELS_AT_ONCE = 16  # input channels, for the gradient of the weights
+VALUES_NEARBY = 2**16  # so many stay in the small cache
+KERNEL_VALUES = 2**18  # so many values of kernels in the large one
+ROWS_AT_ONCE = 32  # rows of points
+SMALL_PRODUCT = 2**16  # a product of matrices with more multiplications starts BLAS's threads
 
 
 class FourierPlan(NamedTuple):
@@ -111,14 +113,17 @@ def _numbers(values, step, size, plan):
     return numbers[..., : rows : step[0], : columns : step[1]]
 
 
-def _product(powers, numbers):
+def _product(a, b, out=None):
     """A product of matrices in portions so small that BLAS stays in this thread."""
-    result = np.empty((len(powers), numbers.shape[1]), powers.dtype)
-    step = max(16, VALUES_NEARBY // powers.size)
-    for first in range(0, numbers.shape[1], step):
+    rows, sums, columns = a.shape[-2], a.shape[-1], b.shape[-1]
+    if out is None:
+        many = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+        out = np.empty((*many, rows, columns), a.dtype)
+    step = max(1, SMALL_PRODUCT // (rows * sums))
+    for first in range(0, columns, step):
         some = slice(first, first + step)
-        np.matmul(powers, numbers[:, some], out=result[:, some])
-    return result
+        np.matmul(a, b[..., some], out=out[..., some])
+    return out
 
 
 def _is_finite(array):
@@ -129,7 +134,7 @@ def _is_finite(array):
 
 def _kernel_values(weight, plan):
     """The values of kernels (..., kh, kw) at all points."""
-    return plan.down @ weight.astype(plan.down.dtype) @ plan.across.T
+    return _product(_product(plan.down, weight.astype(plan.down.dtype)), plan.across.T)
 
 
 def _channels_of(job, jobs, geometry, plan):
@@ -189,7 +194,7 @@ def _weight_grad_alone(job, jobs, input, grad_output, geometry, plan, grad_weigh
                 flow = flow.reshape(count, -1, plan.rows, plan.half)
                 total = total + _values(input[n, sources], (1, 1), plan)[:, np.newaxis] * flow
             total = total.reshape(-1, plan.rows, plan.half)
-            grad_weight[targets, 0] = (down.T @ total @ across).real
+            grad_weight[targets, 0] = _product(_product(down.T, total), across).real
 
 
 def _sort_values(job, jobs, images, step, plan, values, workspace):
@@ -202,17 +207,21 @@ def _sort_values(job, jobs, images, step, plan, values, workspace):
             values[:, :, :, n] = each.transpose(2, 3, 0, 1)
 
 
-def _multiply(job, jobs, values, kernels, down, across, results, workspace):
-    """Multiply values with the kernels' values, for a job's rows of points."""
-    kernel_width, groups, sources, targets = kernels.shape[1:]
-    flat = kernels.reshape(len(kernels), -1)
+def _multiply(job, jobs, values, parts, down, across, results, workspace):
+    """Multiply values with the kernels' values: a job's rows of points, part by part."""
+    items = [(k, first) for k in range(len(parts)) for first in range(0, len(down), ROWS_AT_ONCE)]
     with np.errstate(all="ignore"):
-        for first in range(job * ROWS_AT_ONCE, len(down), jobs * ROWS_AT_ONCE):
-            rows = _product(down[first : first + ROWS_AT_ONCE], flat)
-            for row, numbers in enumerate(rows.reshape(len(rows), kernel_width, -1), first):
-                kernel_values = _product(across, numbers)
-                matrices = kernel_values.reshape(len(across), groups, sources, targets)
-                np.matmul(values[row], matrices, out=results[row])
+        for k, first in items[job::jobs]:
+            height, width, *shape = parts[k].shape
+            count, powers = parts[k][0, 0].size, down[first : first + ROWS_AT_ONCE]
+            space = workspace[: len(powers) * width * count].reshape(len(powers), -1)
+            rows = _product(powers, parts[k].reshape(height, -1), space)
+            space = workspace[space.size : space.size + len(across) * count]
+            at = k * parts[0].shape[-1]
+            for row, numbers in enumerate(rows.reshape(len(powers), width, -1), first):
+                matrices = _product(across, numbers, space.reshape(len(across), -1))
+                matrices = matrices.reshape(len(across), *shape)
+                _product(values[row], matrices, results[row, ..., at : at + shape[-1]])
 
 
 def _collect(job, jobs, results, bias, step, plan, output, workspace):
@@ -225,23 +234,26 @@ def _collect(job, jobs, results, bias, step, plan, output, workspace):
             output[n] = numbers + bias[:, np.newaxis, np.newaxis]
 
 
-def _contract(job, jobs, values, flows, plan, sums, workspace):
-    """Add to `sums` the products of images and flows, for a job's input channels."""
-    (down, across), half = _read_off(plan), plan.half
+def _contract(job, jobs, values, flows, step, plan, sums, workspace):
+    """Add to `sums` the products of images and flows, `step` input channels at a time."""
+    (down, across), half, rows = _read_off(plan), plan.half, plan.rows
     height, width, groups, sources, targets = sums.shape
     with np.errstate(all="ignore"):
-        for first in range(job * CHANNELS_AT_ONCE, sources, jobs * CHANNELS_AT_ONCE):
-            some = slice(first, min(first + CHANNELS_AT_ONCE, sources))
-            for top in range(0, plan.rows, ROWS_AT_ONCE):
-                rows = []
-                for row in range(top, min(top + ROWS_AT_ONCE, plan.rows)):
-                    images = values[row, ..., some].swapaxes(-1, -2)
-                    matrices = np.matmul(images, flows[row])
-                    rows.append(_product(across.T, matrices.reshape(half, -1)))
+        for channel in range(job * step, sources, jobs * step):
+            some = slice(channel, min(channel + step, sources))
+            shape = groups, some.stop - channel, targets
+            count = shape[0] * shape[1] * shape[2]
+            told = workspace[: half * count].reshape(half, *shape)
+            block = workspace[half * count :][: ROWS_AT_ONCE * width * count]
+            block = block.reshape(ROWS_AT_ONCE, width, count)
+            for top in range(0, rows, ROWS_AT_ONCE):
                 powers = down[top : top + ROWS_AT_ONCE].T
-                told = _product(powers, np.stack(rows).reshape(len(rows), -1)).real
-                shape = height, width, groups, some.stop - some.start, targets
-                sums[:, :, :, some] += told.reshape(shape)
+                for row in range(top, min(top + ROWS_AT_ONCE, rows)):
+                    _product(values[row, ..., some].swapaxes(-1, -2), flows[row], told)
+                    _product(across.T, told.reshape(half, -1), block[row - top])
+                numbers = block[: powers.shape[1]].reshape(powers.shape[1], -1)
+                total = _product(powers, numbers).real
+                sums[:, :, :, some] += total.reshape(height, width, *shape)
 
 
 def _portions(geometry, plan):
@@ -261,14 +273,25 @@ def _sorted_values(images, step, geometry, plan, jobs):
     return values
 
 
+def _parts(kernels, images, plan):
+    """Parts of the kernels' targets, so small that their values stay in the cache."""
+    groups, sources, targets = kernels.shape[2:]
+    step = min(SMALL_PRODUCT // (images * sources), KERNEL_VALUES // (plan.half * groups * sources))
+    step = max(1, min(step, targets))
+    return [np.ascontiguousarray(kernels[..., k : k + step]) for k in range(0, targets, step)]
+
+
 def _correlate(images, steps, kernels, powers, bias, geometry, plan, output, jobs):
     """Images to values, times kernels, to numbers: some images at a time."""
-    for some in _portions(geometry, plan):
+    some_images = _portions(geometry, plan)
+    parts = _parts(kernels, some_images[0].stop, plan)
+    space = parts[0][0, 0].size * (ROWS_AT_ONCE * kernels.shape[1] + plan.half)
+    for some in some_images:
         values = _sorted_values(images[some], steps[0], geometry, plan, jobs)
         results = np.empty((*values.shape[:4], kernels.shape[-1]), values.dtype)
-        dtype = images.dtype
-        parallel.run(_multiply, jobs, 0, dtype, values, kernels, *powers, results)
-        parallel.run(_collect, jobs, 0, dtype, results, bias, steps[1], plan, output[some])
+        parallel.run(_multiply, jobs, space, values.dtype, values, parts, *powers, results)
+        parallel.run(_collect, jobs, 0, images.dtype, results, bias, steps[1], plan, output[some])
+        del values, results  # before the next ones are made
     return output if _is_finite(output) else None
 
 
@@ -276,8 +299,8 @@ def _by_tap(weight, geometry, axes, plan):
     """The weights as complex numbers, by row, column, group and then as the axes say."""
     g = geometry
     shape = g.groups, g.out_channels // g.groups, *weight.shape[1:]
-    kernels = weight.reshape(shape).transpose(3, 4, 0, *axes)
-    return np.ascontiguousarray(kernels, dtype=plan.down.dtype)
+    kernels = weight.astype(plan.down.dtype).reshape(shape)
+    return kernels.transpose(3, 4, 0, *axes)
 
 
 def forward(input, weight, bias, geometry, jobs):
@@ -316,10 +339,14 @@ def weight_grad(input, grad_output, geometry, jobs):
         parallel.run(_weight_grad_alone, jobs, 0, dtype, *arguments)
     else:
         sums = np.zeros((*grad_weight.shape[2:], g.groups, sources, targets), dtype)
-        for some in _portions(g, plan):
+        some_images = _portions(g, plan)
+        step = max(1, min(16, SMALL_PRODUCT // (some_images[0].stop * targets)))
+        space = step * sums[0, 0, :, 0].size * (ROWS_AT_ONCE * g.kernel_width + plan.half)
+        for some in some_images:
             values = _sorted_values(input[some], (1, 1), g, plan, jobs)
             flows = _sorted_values(grad_output[some], g.stride, g, plan, jobs)
             np.conj(flows, out=flows)
-            parallel.run(_contract, jobs, 0, dtype, values, flows, plan, sums)
+            parallel.run(_contract, jobs, space, values.dtype, values, flows, step, plan, sums)
+            del values, flows  # before the next ones are made
         grad_weight[:] = sums.transpose(2, 4, 3, 0, 1).reshape(grad_weight.shape)
     return grad_weight if _is_finite(grad_weight) else None
