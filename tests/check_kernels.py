@@ -16,8 +16,8 @@ import sys
 import numba
 import numpy as np
 
-from convlib import functional, numpy_kernels, shapes
-from convlib.kernels import direct, loops, plans, small
+from convlib import functional, numpy_kernels, parallel, shapes
+from convlib.kernels import depthwise, direct, loops, plans, small, thin
 
 MARGIN = 200
 CHECKED = bool(numba.config.DISABLE_JIT or numba.config.BOUNDSCHECK)
@@ -136,12 +136,61 @@ def simply(memory, x, w, b, d, g, kernels):
     return output, grad_x, grad_w
 
 
+class InMemory:
+    """NumPy, but fresh arrays lie in the given memory: modules get it in place of `np`."""
+
+    def __init__(self, memory):
+        self.memory = memory
+
+    def __getattr__(self, name):
+        return getattr(np, name)
+
+    def empty(self, shape, dtype):
+        return self.memory.array(shape, dtype)
+
+    def zeros(self, shape, dtype):
+        return placed(self.memory, np.zeros(shape, dtype))
+
+    def ascontiguousarray(self, array):
+        return placed(self.memory, array)
+
+
+def by_module(module, memory, x, w, b, d, g, jobs, missing=0):
+    """Output, both gradients and that of the biases, by an algorithm of its own, all of it in the given memory."""
+
+    def run(kernel, jobs, space, dtype, *arguments):
+        for job in range(jobs):
+            kernel(job, jobs, *arguments, memory.array(max(0, space - missing), dtype))
+
+    def inside(function, *arguments):
+        before = parallel.run, thin.np, depthwise.np
+        parallel.run, thin.np, depthwise.np = run, InMemory(memory), InMemory(memory)
+        try:
+            return function(*arguments, jobs)
+        finally:
+            parallel.run, thin.np, depthwise.np = before
+
+    yield lambda: inside(module.forward, x, w, b, g)
+    yield lambda: inside(module.input_grad, w, d, g)
+    yield lambda: inside(module.weight_grad, x, d, g)
+    yield lambda: inside(thin.bias_grad, d)
+
+
+def as_depthwise(random, g):
+    """The same layer with one input channel in each group, half of the time with plain kernels of 3 x 3."""
+    channels, plain = g.in_channels, random.random() < 0.5
+    sizes = (*g[:2], g.height + 2, g.width + 2), (channels * int(random.choice([1, 1, 2])), 1, 3, 3)
+    settings = (1, g.padding, 1) if plain else (g.stride, g.padding, 1)
+    return shapes.conv2d_geometry(*sizes, *settings, channels)
+
+
 def main(kind, layers):
     random = np.random.default_rng(4)
     memories = itertools.cycle([Margins()] if kind == "margins" else [Pages(True), Pages(False)])
     noticed = 0
     for number in range(layers):
         g = random_layer(random, 3 if numba.config.DISABLE_JIT else 8)
+        g = as_depthwise(random, g) if number % 3 == 2 and g.in_channels > 1 else g
         dtype = np.dtype("fd"[number // 2 % 2])
         plans.NUMBERS_IN_A_PLANE, plans.TAPS_AT_ONCE, plans.PLACES_AT_ONCE = [(2000, 300, 192), (90, 7, 16)][number % 2]
         memory = Margins() if kind == "margins" else next(memories)
@@ -153,17 +202,26 @@ def main(kind, layers):
         )  # fmt: skip
         jobs = number % 3 + 1
         computed = [function() for function in in_planes(memory, x, w, b, d, g, jobs)]
-        for results in (computed, *(simply(memory, x, w, b, d, g, kernels) for kernels in (loops, small))):
+        modules = [thin, depthwise] if depthwise.suits(g, dtype) else [thin]
+        for module in modules:
+            *others, biases = [function() for function in by_module(module, memory, x, w, b, d, g, jobs)]
+            np.testing.assert_array_equal(biases, d.sum(axis=(0, 2, 3)))
+            computed += others
+        computed = [computed[k : k + 3] for k in range(0, len(computed), 3)]
+        for results in (*computed, *(simply(memory, x, w, b, d, g, kernels) for kernels in (loops, small))):
             for result, known in zip(results, expected, strict=True):
                 np.testing.assert_array_equal(result, known, err_msg=str((g, dtype, jobs)))
         memory.check()
         if CHECKED:
-            for function in in_planes(Margins(), x, w, b, d, g, jobs, missing=60 + max(g.kernel_width, g.out_channels)):
+            missing = 60 + max(g.kernel_width, g.out_channels)
+            functions = [in_planes(Margins(), x, w, b, d, g, jobs, missing)]
+            functions += [by_module(module, Margins(), x, w, b, d, g, jobs, missing) for module in modules]
+            for function in itertools.chain(*functions):
                 try:
                     function()
                 except (IndexError, ValueError):  # plain slices of NumPy raise ValueError
                     noticed += 1
-    assert not CHECKED or noticed > layers / 2, f"too little memory was noticed {noticed} times only"
+    assert not CHECKED or noticed > 2 * layers, f"too little memory was noticed {noticed} times only"
     print(f"{layers} layers computed inside their memory; too small memory noticed {noticed} times")
 
 

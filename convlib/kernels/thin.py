@@ -587,26 +587,34 @@ def weight_grad(input, grad_output, geometry, jobs):
 
 
 @compiled
+def _sum_piece(array, place, end, one):
+    """The sum of the numbers from `place` to before `end`."""
+    n = lanes(array)
+    whole = place + (end - place) // (4 * n) * 4 * n
+    a = load_some(array, 0, 0)
+    b, c, d = a, a, a
+    for x in range(place, whole, 4 * n):
+        y = x + 2 * n
+        a, b = fma(one, load(array, x), a), fma(one, load(array, x + n), b)
+        c, d = fma(one, load(array, y), c), fma(one, load(array, y + n), d)
+    for x in range(whole, end, n):
+        a = fma(one, load_some(array, x, end - x), a)
+    return total(fma(one, fma(one, a, b), fma(one, c, d)))
+
+
+@compiled
 def sum_channels(job, jobs, array, size, sums, workspace):
     """Compute the sums of one job's share of the channels (Chapter 12)."""
     batch, channels, length = size
-    n = lanes(array)
+    piece = 256 * lanes(array)  # short enough for float32
     workspace[0] = 1
     one = broadcast(workspace, 0)
     for k in range(channels * job // jobs, channels * (job + 1) // jobs):
         result = 0.0
         for i in range(batch):
             place = (i * channels + k) * length
-            end, whole = place + length, place + length // (4 * n) * 4 * n
-            a = load_some(array, 0, 0)
-            b, c, d = a, a, a
-            for x in range(place, whole, 4 * n):
-                a, b = fma(one, load(array, x), a), fma(one, load(array, x + n), b)
-                y = x + 2 * n
-                c, d = fma(one, load(array, y), c), fma(one, load(array, y + n), d)
-            for x in range(whole, end, n):
-                a = fma(one, load_some(array, x, end - x), a)
-            result += total(fma(one, fma(one, a, b), fma(one, c, d)))
+            for x in range(place, place + length, piece):
+                result += _sum_piece(array, x, min(x + piece, place + length), one)
         sums[k] = result
 
 
