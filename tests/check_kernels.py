@@ -8,7 +8,6 @@ written to begins as NaN, so that nothing is read before it was written. With NU
 a step outside is noticed at once; there, memory that is too small must raise an error.
 """
 
-import contextlib
 import ctypes
 import itertools
 import mmap
@@ -17,8 +16,8 @@ import sys
 import numba
 import numpy as np
 
-from convlib import numpy_kernels, parallel, shapes
-from convlib.kernels import direct, loops, plans, small, winograd
+from convlib import functional, numpy_kernels, parallel, shapes
+from convlib.kernels import depthwise, direct, loops, plans, small, thin, winograd
 
 MARGIN = 200
 CHECKED = bool(numba.config.DISABLE_JIT or numba.config.BOUNDSCHECK)
@@ -89,7 +88,7 @@ def placed(memory, array):
 
 
 def correlate(memory, images, weight, bias, shape, make_plan, geometry, jobs, missing=0):
-    """As `direct._correlate`, in the given memory."""
+    """As `functional._correlate`, in the given memory."""
     plan, taps, size, space = make_plan(geometry, images.dtype, jobs)
     packed = memory.array(size, images.dtype)
     direct.pack_weights(weight, taps, plan.phases, plan.group_weights, packed)
@@ -102,10 +101,10 @@ def correlate(memory, images, weight, bias, shape, make_plan, geometry, jobs, mi
 
 def in_planes(memory, x, w, b, d, g, jobs, missing=0):
     """Output and both gradients."""
-    row = direct._one_row(g)
+    row = functional._one_row(g)
     images = x.reshape(g.batch, g.in_channels, row.height, row.width)
     flows = d.reshape(g.batch, g.out_channels, row.out_height, row.out_width)
-    kernels = direct._by_group(w, g)
+    kernels = functional._by_group(w, g)
     shape = g.batch, g.out_channels, row.out_height, row.out_width
     yield lambda: correlate(memory, images, kernels, b, shape, plans.forward_plan, row, jobs, missing).reshape(d.shape)
     turned, zeros = kernels.swapaxes(1, 2), placed(memory, np.zeros(g.in_channels, x.dtype))
@@ -126,7 +125,7 @@ def in_planes(memory, x, w, b, d, g, jobs, missing=0):
 def simply(memory, x, w, b, d, g, kernels):
     """The same by the seven loops, or by planes without plans."""
     output, grad_x, grad_w = (memory.array(each.shape, each.dtype) for each in (d, x, w))
-    settings = small.settings(g)
+    settings = g.stride, functional._corner(g), g.dilation, g.groups
     kernels.conv2d(x, w, b, *settings, output)
     if kernels is loops:
         loops.conv2d_backward(grad_x, w, d, *settings, True, grad_x)
@@ -137,61 +136,88 @@ def simply(memory, x, w, b, d, g, kernels):
     return output, grad_x, grad_w
 
 
-class Elsewhere:
-    """NumPy, whose new arrays lie in the given memory."""
+class InMemory:
+    """NumPy, but fresh arrays lie in the given memory: modules get it in place of `np`."""
 
     def __init__(self, memory):
-        self.empty = memory.array
-
-    def zeros(self, shape, dtype):
-        return placed(self, np.zeros(shape, dtype))
-
-    def array(self, shape, dtype):
-        return self.empty(shape, dtype)
+        self.memory = memory
 
     def __getattr__(self, name):
         return getattr(np, name)
 
+    def empty(self, shape, dtype):
+        return self.memory.array(shape, dtype)
 
-@contextlib.contextmanager
-def in_memory(memory, module, missing=0):
-    """Let an algorithm's module take all its arrays, and the workspaces, from the memory."""
-    kept, module.np = parallel.kept, Elsewhere(memory)
-    parallel.kept = lambda name, size, dtype: memory.array(size - missing, dtype)
-    try:
-        yield
-    finally:
-        parallel.kept, module.np = kept, np
+    def zeros(self, shape, dtype):
+        return placed(self.memory, np.zeros(shape, dtype))
+
+    def ascontiguousarray(self, array):
+        return placed(self.memory, array)
 
 
-def winograd_layer(random, memory, number):
-    """One layer by Winograd's algorithm; return how often memory that is too small was noticed."""
+def by_module(module, memory, x, w, b, d, g, jobs, missing=0):
+    """Output, both gradients and that of the biases, by an algorithm of its own, all of it in the given memory."""
+
+    def run(kernel, jobs, space, dtype, *arguments):
+        for job in range(jobs):
+            kernel(job, jobs, *arguments, memory.array(max(0, space - missing), dtype))
+
+    def kept(name, size, dtype):
+        return memory.array(max(0, size - missing), dtype)
+
+    def inside(function, *arguments):
+        before = parallel.run, parallel.kept, thin.np, module.np
+        parallel.run, parallel.kept, thin.np, module.np = run, kept, InMemory(memory), InMemory(memory)
+        try:
+            return function(*arguments, jobs)
+        finally:
+            parallel.run, parallel.kept, thin.np, module.np = before
+
+    yield lambda: inside(module.forward, x, w, b, g)
+    yield lambda: inside(module.input_grad, w, d, g)
+    yield lambda: inside(module.weight_grad, x, d, g)
+    yield lambda: inside(thin.bias_grad, d)
+
+
+def for_winograd(random):
+    """A layer of few or many channels that Winograd's algorithm takes."""
     size, most = int(random.choice([3, 5])), 4 if numba.config.DISABLE_JIT else 70
     sources, targets = map(int, random.integers(1, most, 2))
     padding = tuple(tuple(map(int, random.integers(0, size, 2))) for _ in range(2))
     grid = map(int, random.integers(size, size + most // 4 + 3, 2))
     sizes = (int(random.integers(1, 4)), sources, *grid), (targets, sources, size, size)
-    g, jobs, dtype = shapes.conv2d_geometry(*sizes, padding=padding), number % 3 + 1, np.dtype("f")
-    x, w, b, d = (placed(memory, random.integers(-3, 4, each).astype(dtype))
-                  for each in (*sizes, (targets,), shapes.output_shape(g)))  # fmt: skip
-    winograd.FEW_PIECES = [800_000, 0][number % 2]
-    functions = (lambda: winograd.forward(x, w, b, g, jobs), lambda: winograd.input_grad(w, d, g, jobs),
-                 lambda: winograd.weight_grad(x, d, g, jobs))  # fmt: skip
-    with in_memory(memory, winograd):
-        computed = [function() for function in functions]
-    expected = (numpy_kernels.conv2d(x, w, b, g), numpy_kernels.conv2d_input_grad(w, d, g),
-                numpy_kernels.conv2d_weight_grad(x, d, g))  # fmt: skip
-    for result, known in zip(computed, expected, strict=True):
-        assert np.abs(result - known).max() <= 1e-4 * np.abs(known).max(), (g, jobs)
+    return shapes.conv2d_geometry(*sizes, padding=padding)
+
+
+def by_winograd(random, memory, jobs):
+    """One layer by Winograd's algorithm; return how often memory that is too small was noticed."""
+    g, noticed = for_winograd(random), 0
+    winograd.FEW_PIECES = int(random.choice([800_000, 0]))
+    sizes = (g[:4], (g.out_channels, g.in_channels, *g[5:7]), (g.out_channels,), shapes.output_shape(g))
+    x, w, b, d = (placed(memory, random.integers(-3, 4, size).astype("f")) for size in sizes)
+    expected = (
+        numpy_kernels.conv2d(x, w, b, g), numpy_kernels.conv2d_input_grad(w, d, g),
+        numpy_kernels.conv2d_weight_grad(x, d, g),
+    )  # fmt: skip
+    passes = itertools.islice(by_module(winograd, memory, x, w, b, d, g, jobs), 3)
+    for function, known in zip(passes, expected, strict=True):
+        assert np.abs(function() - known).max() <= 1e-4 * np.abs(known).max(), (g, jobs)
     memory.check()
-    noticed = 0
-    for function in functions if CHECKED else ():
-        try:
-            with in_memory(Margins(), winograd, missing=1):
+    if CHECKED:
+        for function in itertools.islice(by_module(winograd, Margins(), x, w, b, d, g, jobs, missing=1), 3):
+            try:
                 function()
-        except (IndexError, ValueError):
-            noticed += 1
+            except (IndexError, ValueError):
+                noticed += 1
     return noticed
+
+
+def as_depthwise(random, g):
+    """The same layer with one input channel in each group, half of the time with plain kernels of 3 x 3."""
+    channels, plain = g.in_channels, random.random() < 0.5
+    sizes = (*g[:2], g.height + 2, g.width + 2), (channels * int(random.choice([1, 1, 2])), 1, 3, 3)
+    settings = (1, g.padding, 1) if plain else (g.stride, g.padding, 1)
+    return shapes.conv2d_geometry(*sizes, *settings, channels)
 
 
 def main(kind, layers):
@@ -200,6 +226,7 @@ def main(kind, layers):
     noticed = 0
     for number in range(layers):
         g = random_layer(random, 3 if numba.config.DISABLE_JIT else 8)
+        g = as_depthwise(random, g) if number % 3 == 2 and g.in_channels > 1 else g
         dtype = np.dtype("fd"[number // 2 % 2])
         plans.NUMBERS_IN_A_PLANE, plans.TAPS_AT_ONCE, plans.PLACES_AT_ONCE = [(2000, 300, 192), (90, 7, 16)][number % 2]
         memory = Margins() if kind == "margins" else next(memories)
@@ -211,19 +238,28 @@ def main(kind, layers):
         )  # fmt: skip
         jobs = number % 3 + 1
         computed = [function() for function in in_planes(memory, x, w, b, d, g, jobs)]
-        for results in (computed, *(simply(memory, x, w, b, d, g, kernels) for kernels in (loops, small))):
+        modules = [thin, depthwise] if depthwise.suits(g, dtype) else [thin]
+        for module in modules:
+            *others, biases = [function() for function in by_module(module, memory, x, w, b, d, g, jobs)]
+            np.testing.assert_array_equal(biases, d.sum(axis=(0, 2, 3)))
+            computed += others
+        computed = [computed[k : k + 3] for k in range(0, len(computed), 3)]
+        for results in (*computed, *(simply(memory, x, w, b, d, g, kernels) for kernels in (loops, small))):
             for result, known in zip(results, expected, strict=True):
                 np.testing.assert_array_equal(result, known, err_msg=str((g, dtype, jobs)))
         memory.check()
         if CHECKED:
-            for function in in_planes(Margins(), x, w, b, d, g, jobs, missing=60 + max(g.kernel_width, g.out_channels)):
+            missing = 60 + max(g.kernel_width, g.out_channels)
+            functions = [in_planes(Margins(), x, w, b, d, g, jobs, missing)]
+            functions += [by_module(module, Margins(), x, w, b, d, g, jobs, missing) for module in modules]
+            for function in itertools.chain(*functions):
                 try:
                     function()
                 except (IndexError, ValueError):  # plain slices of NumPy raise ValueError
                     noticed += 1
     for number in range(-(-layers // 8)):
-        noticed += winograd_layer(random, Margins() if kind == "margins" else next(memories), number)
-    assert not CHECKED or noticed > layers / 2, f"too little memory was noticed {noticed} times only"
+        noticed += by_winograd(random, Margins() if kind == "margins" else next(memories), number % 3 + 1)
+    assert not CHECKED or noticed > 2 * layers, f"too little memory was noticed {noticed} times only"
     print(f"{layers} layers computed inside their memory; too small memory noticed {noticed} times")
 
 

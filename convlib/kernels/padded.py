@@ -64,11 +64,11 @@ def fill_plane(images, start, height, width, layout, planes, place):
             count = (width - 1 - first) // step + 1
             count = max(0, min(layout.width - zeros, count))
             end, row = place + layout.length, a - layout.top
+            copy_row(images, 0, 0, 1, planes, place, zeros)
             for _ in range(layout.rows):
                 some = count if 0 <= row < height else 0
-                here, behind = start + row * width + first, layout.width - zeros
-                copy_row(images, 0, 0, 1, planes, place, zeros)
-                copy_row(images, here, some, step, planes, place + zeros, behind)
+                here, begin = start + row * width + first, place + zeros
+                copy_row(images, here, some, step, planes, begin, layout.width)
                 place += layout.width
                 row += layout.row_phases
             copy_row(images, 0, 0, 1, planes, place, end - place)
@@ -78,7 +78,8 @@ def fill_plane(images, start, height, width, layout, planes, place):
 def plane_for(rows, width, corner, phases, results, farthest, dtype):
     """The plane for results of so many rows and columns, computed in vectors (Chapter 12)."""
     last = (results[0] - 1) * width + _round_up(results[1], lanes_of(dtype))
-    length = _round_up(max(rows * width, last + farthest), 16)
+    written = rows * width + max(0, corner[1])
+    length = _round_up(max(written, last + farthest), 16)
     return PaddedPlane(rows, width, *corner, *phases, length)
 
 

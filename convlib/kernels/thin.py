@@ -168,7 +168,7 @@ def _all_panels(planes, shifts, taps, weights, w, vectors, some, bias, o, last, 
 @compiled
 def correlate(job, jobs, images, weights, bias, output, size, plan, workspace):
     """Compute one job's share of a forward pass or of a learning flow (Chapter 12)."""
-    layout, shifts, vectors, phases, panels, group_weights, parts = plan
+    layout, shifts, vectors, phases, panels, unit, group_weights, parts = plan
     groups, sources, targets, height, width, out_length = size
     batch = images.size // (groups * sources * height * width)
     phase_length = layout.row_phases * layout.column_phases * layout.length
@@ -182,8 +182,9 @@ def correlate(job, jobs, images, weights, bias, output, size, plan, workspace):
         o, last = group * targets, (group + 1) * targets - 1
         for i in range(phases.shape[0]):
             t0, t1, w, v0, v1, length, step = phases[i]
-            sixes = (v1 - v0) // 6
-            some = (v0 + sixes * part // parts * 6, v0 + sixes * (part + 1) // parts * 6)
+            blocks = (v1 - v0) // unit
+            some = (v0 + blocks * part // parts * unit,
+                    v0 + blocks * (part + 1) // parts * unit)
             w += group * group_weights
             if step == 0:
                 _all_panels(workspace, shifts, (t0, t1), weights, w, vectors, some, bias, o,
@@ -216,11 +217,12 @@ class ThinPlan(NamedTuple):
     vectors: np.ndarray  # place in the plane, in the results, lanes, place in the output
     phases: np.ndarray  # taps, first weight, vectors, length of results, step if scattered
     panels: np.ndarray  # first channel, and channels at once
+    unit: int  # vectors come in threes, or in sixes
     group_weights: int  # packed weights of a group
     parts: int  # of an image, to be shared out among jobs
 
 
-def _vectors(phase, width, out_width, lanes):
+def _vectors(phase, width, out_width, lanes, unit):
     """The vectors of a phase."""
     row, column, row_step, column_step, rows, columns = phase
     found = [
@@ -228,7 +230,7 @@ def _vectors(phase, width, out_width, lanes):
          (row + p * row_step) * out_width + column + q * column_step)
         for p in range(rows) for q in range(0, columns, lanes)
     ]  # fmt: skip
-    return found + [(0, 0, 0, 0)] * (-len(found) % 6)
+    return found + [(0, 0, 0, 0)] * (-len(found) % unit)
 
 
 def _panels(targets):
@@ -245,9 +247,9 @@ def _plan(geometry, layout, taps, shifts, phases, channels, out_width, dtype, jo
     """The plan, its taps, and the size of the workspace."""
     (sources, targets), lanes = channels, lanes_of(dtype)
     panels, vectors, table = _panels(targets), [], []
-    w = results = 0
+    w, results, unit = 0, 0, 6 if panels[-1][1] == 1 else 3
     for t0, t1, *phase in phases:
-        some = _vectors(phase, layout.width, out_width, lanes)
+        some = _vectors(phase, layout.width, out_width, lanes, unit)
         length, scattered = phase[4] * phase[5], phase[2:4] != [1, 1]
         step = phase[3] if scattered else 0
         table.append((t0, t1, w, len(vectors), len(vectors) + len(some), length, step))
@@ -258,7 +260,7 @@ def _plan(geometry, layout, taps, shifts, phases, channels, out_width, dtype, jo
     parts = 1 if items % jobs == 0 or items > 4 * jobs else jobs
     arrays = (np.array(each, dtype=np.int64) for each in (shifts, vectors, table, panels))
     planes = sources * layout.row_phases * layout.column_phases * layout.length
-    plan = ThinPlan(layout, *arrays, w, parts)
+    plan = ThinPlan(layout, *arrays, unit, w, parts)
     return plan, np.array(taps, dtype=np.int64), planes + lanes + results
 
 
@@ -587,26 +589,34 @@ def weight_grad(input, grad_output, geometry, jobs):
 
 
 @compiled
+def _sum_piece(array, place, end, one):
+    """The sum of the numbers from `place` to before `end`."""
+    n = lanes(array)
+    whole = place + (end - place) // (4 * n) * 4 * n
+    a = load_some(array, 0, 0)
+    b, c, d = a, a, a
+    for x in range(place, whole, 4 * n):
+        y = x + 2 * n
+        a, b = fma(one, load(array, x), a), fma(one, load(array, x + n), b)
+        c, d = fma(one, load(array, y), c), fma(one, load(array, y + n), d)
+    for x in range(whole, end, n):
+        a = fma(one, load_some(array, x, end - x), a)
+    return total(fma(one, fma(one, a, b), fma(one, c, d)))
+
+
+@compiled
 def sum_channels(job, jobs, array, size, sums, workspace):
     """Compute the sums of one job's share of the channels (Chapter 12)."""
     batch, channels, length = size
-    n = lanes(array)
+    piece = 256 * lanes(array)  # short enough for float32
     workspace[0] = 1
     one = broadcast(workspace, 0)
     for k in range(channels * job // jobs, channels * (job + 1) // jobs):
         result = 0.0
         for i in range(batch):
             place = (i * channels + k) * length
-            end, whole = place + length, place + length // (4 * n) * 4 * n
-            a = load_some(array, 0, 0)
-            b, c, d = a, a, a
-            for x in range(place, whole, 4 * n):
-                a, b = fma(one, load(array, x), a), fma(one, load(array, x + n), b)
-                y = x + 2 * n
-                c, d = fma(one, load(array, y), c), fma(one, load(array, y + n), d)
-            for x in range(whole, end, n):
-                a = fma(one, load_some(array, x, end - x), a)
-            result += total(fma(one, fma(one, a, b), fma(one, c, d)))
+            for x in range(place, place + length, piece):
+                result += _sum_piece(array, x, min(x + piece, place + length), one)
         sums[k] = result
 
 
