@@ -16,7 +16,7 @@ import sys
 import numba
 import numpy as np
 
-from convlib import functional, numpy_kernels, parallel, shapes
+from convlib import numpy_kernels, parallel, shapes
 from convlib.kernels import depthwise, direct, loops, plans, small, thin, winograd
 
 MARGIN = 200
@@ -88,7 +88,7 @@ def placed(memory, array):
 
 
 def correlate(memory, images, weight, bias, shape, make_plan, geometry, jobs, missing=0):
-    """As `functional._correlate`, in the given memory."""
+    """As `direct._correlate`, in the given memory."""
     plan, taps, size, space = make_plan(geometry, images.dtype, jobs)
     packed = memory.array(size, images.dtype)
     direct.pack_weights(weight, taps, plan.phases, plan.group_weights, packed)
@@ -101,10 +101,10 @@ def correlate(memory, images, weight, bias, shape, make_plan, geometry, jobs, mi
 
 def in_planes(memory, x, w, b, d, g, jobs, missing=0):
     """Output and both gradients."""
-    row = functional._one_row(g)
+    row = direct._one_row(g)
     images = x.reshape(g.batch, g.in_channels, row.height, row.width)
     flows = d.reshape(g.batch, g.out_channels, row.out_height, row.out_width)
-    kernels = functional._by_group(w, g)
+    kernels = direct._by_group(w, g)
     shape = g.batch, g.out_channels, row.out_height, row.out_width
     yield lambda: correlate(memory, images, kernels, b, shape, plans.forward_plan, row, jobs, missing).reshape(d.shape)
     turned, zeros = kernels.swapaxes(1, 2), placed(memory, np.zeros(g.in_channels, x.dtype))
@@ -125,7 +125,7 @@ def in_planes(memory, x, w, b, d, g, jobs, missing=0):
 def simply(memory, x, w, b, d, g, kernels):
     """The same by the seven loops, or by planes without plans."""
     output, grad_x, grad_w = (memory.array(each.shape, each.dtype) for each in (d, x, w))
-    settings = g.stride, functional._corner(g), g.dilation, g.groups
+    settings = small.settings(g)
     kernels.conv2d(x, w, b, *settings, output)
     if kernels is loops:
         loops.conv2d_backward(grad_x, w, d, *settings, True, grad_x)
