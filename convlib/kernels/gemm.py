@@ -9,7 +9,6 @@ from typing import NamedTuple
 import numpy as np
 from llvmlite import ir
 from numba import config, types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
 from convlib import parallel
@@ -80,7 +79,7 @@ def _barrier(typing_context):
 
 
 @compiled
-def _block_8x3(weights, w, where, shifts, columns, x, ahead, results, r):
+def _block_8x3(weights, w, where, shifts, columns, x, results, r):
     n = lanes(columns)
     w0, w1, w2, w3, w4, w5, w6, w7 = w
     r0, r1, r2, r3, r4, r5, r6, r7 = r
@@ -95,7 +94,6 @@ def _block_8x3(weights, w, where, shifts, columns, x, ahead, results, r):
     for t in range(where.size):
         s, at = x + shifts[t], where[t]
         s0, s1, s2 = load(columns, s), load(columns, s + n), load(columns, s + 2 * n)
-        # PREFETCH
         k = broadcast(weights, w0 + at)
         a0, a1, a2 = fma(k, s0, a0), fma(k, s1, a1), fma(k, s2, a2)
         k = broadcast(weights, w1 + at)
@@ -125,7 +123,7 @@ def _block_8x3(weights, w, where, shifts, columns, x, ahead, results, r):
 
 
 @compiled
-def _block_4x3(weights, w, where, shifts, columns, x, ahead, results, r):
+def _block_4x3(weights, w, where, shifts, columns, x, results, r):
     n = lanes(columns)
     w0, w1, w2, w3 = w
     r0, r1, r2, r3 = r
@@ -136,7 +134,6 @@ def _block_4x3(weights, w, where, shifts, columns, x, ahead, results, r):
     for t in range(where.size):
         s, at = x + shifts[t], where[t]
         s0, s1, s2 = load(columns, s), load(columns, s + n), load(columns, s + 2 * n)
-        # PREFETCH
         k = broadcast(weights, w0 + at)
         a0, a1, a2 = fma(k, s0, a0), fma(k, s1, a1), fma(k, s2, a2)
         k = broadcast(weights, w1 + at)
@@ -159,22 +156,6 @@ def _rows(begin, end, place, step):
     k1, k2, k3 = min(begin + 1, end - 1), min(begin + 2, end - 1), min(begin + 3, end - 1)
     return place + begin * step, place + k1 * step, place + k2 * step, place + k3 * step
 
-
-
-@intrinsic
-def _prefetch(typing_context, array, index):
-    """Ask for a number that is soon needed."""
-
-    def generate(context, builder, signature, arguments):
-        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
-        place = builder.bitcast(builder.gep(data, [arguments[1]]), ir.IntType(8).as_pointer())
-        number = ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [place.type, number, number, number])
-        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch")
-        builder.call(function, [place, number(0), number(3), number(1)])
-        return context.get_dummy_value()
-
-    return types.void(array, types.intp), generate
 
 
 @intrinsic
@@ -243,9 +224,6 @@ if config.DISABLE_JIT:
     def _barrier():
         pass
 
-    def _prefetch(array, index):
-        pass
-
     def _transpose(source, s, s_step, target, t, t_step):
         n = lanes(source)
         square = np.array([load(source, s + i * s_step) for i in range(n)])
@@ -265,17 +243,14 @@ def _multiply(weights, w, row_step, where, shifts, columns, x, results, r, pitch
     """results += weights times columns, for all rows of a panel."""
     k = 0
     while k < rows:
-        ahead = 3 * lanes(columns) + k * lanes(columns) // ROWS  # the next panel
-        if k > 4 * ROWS:
-            ahead = 0
         w_low, r_low = _rows(k, rows, w, row_step), _rows(k, rows, r, pitch)
         if ROWS == 8 and k + 4 < rows:
             w_all = w_low + _rows(k + 4, rows, w, row_step)
             r_all = r_low + _rows(k + 4, rows, r, pitch)
-            _block_8x3(weights, w_all, where, shifts, columns, x, ahead, results, r_all)
+            _block_8x3(weights, w_all, where, shifts, columns, x, results, r_all)
             k += 8
         else:
-            _block_4x3(weights, w_low, where, shifts, columns, x, ahead, results, r_low)
+            _block_4x3(weights, w_low, where, shifts, columns, x, results, r_low)
             k += 4
 
 
@@ -597,7 +572,7 @@ def _plan(g, sources, targets, in_place, plane, step, deals, source_step, row_st
         packs |= runs > 1
     direct = len(table) == 1 and out_step == (1, 1) and table[0][4] == 1
     most = max(len(taps) for _, taps, *_ in phases)
-    room = PACKED_TAPS if packs or most == 1 else TAPS_AT_ONCE
+    room = PACKED_TAPS if packs else TAPS_AT_ONCE
     chunk = max(1, room // max(1, most))
     at_once = max(1, NUMBERS_AT_ONCE // (len(deals) * length) // chunk) * chunk
     at_once = min(sources, at_once)
