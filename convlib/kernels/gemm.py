@@ -24,7 +24,7 @@ RESULTS_AT_ONCE = 200_000
 SECTIONS = 4
 SUMS = 100_000
 PLACES_AT_ONCE = 256
-NUMBERS_AT_ONCE = 65_536  # numbers of all planes that are filled at once
+NUMBERS_AT_ONCE = 131_072  # numbers of all planes that are filled at once
 WEIGHTS_KEPT = 400_000  # more weights do not stay in the cache
 
 
@@ -51,7 +51,6 @@ class CorrelationPlan(NamedTuple):
     targets: int  # channels of a group that are written
     groups: int
     at_once: int  # channels whose planes are filled at once
-    chunk: int  # channels whose taps are multiplied at once
     in_place: bool  # the channels serve as planes themselves
     plane: tuple  # rows and width of an image, zeros above and to the left, length
     step: tuple  # from one row and column of a plane to the next, in the source
@@ -389,7 +388,8 @@ def _one_phase(planes, base, image_step, weights, w, bias, first_k, rows, plan, 
     if length == 0:
         length = end
     t0, t1 = phase[0] + channels[0] * phase[1], phase[0] + channels[1] * phase[1]
-    portion = max(1, min(plan.room, plan.chunk * phase[1]))
+    portions = max(1, (t1 - t0 + plan.room - 1) // plan.room)
+    portion = max(1, (t1 - t0 + portions - 1) // portions)
     farthest = 0
     for t in range(t0, t1):
         farthest = max(farthest, plan.shifts[t])
@@ -573,12 +573,11 @@ def _plan(g, sources, targets, in_place, plane, step, deals, source_step, row_st
     direct = len(table) == 1 and out_step == (1, 1) and table[0][4] == 1
     most = max(len(taps) for _, taps, *_ in phases)
     room = PACKED_TAPS if packs else TAPS_AT_ONCE
-    chunk = max(1, room // max(1, most))
-    at_once = max(1, NUMBERS_AT_ONCE // (len(deals) * length) // chunk) * chunk
-    at_once = min(sources, at_once)
+    at_once = min(sources, max(1, NUMBERS_AT_ONCE // (len(deals) * length)))
+    at_once = -(-sources // -(-sources // at_once))
     if in_place:
         at_once = sources
-    plan = CorrelationPlan(images, sources, targets, g.groups, at_once, chunk, in_place, (*plane, length), step, np.array(deals, np.int64), np.concatenate(shifts).astype(np.int64),
+    plan = CorrelationPlan(images, sources, targets, g.groups, at_once, in_place, (*plane, length), step, np.array(deals, np.int64), np.concatenate(shifts).astype(np.int64),
         np.concatenate(wheres).astype(np.int64), row_step, kernel, np.array(table, np.int64), direct, out_step, parts, room)
     space += 4 * lanes * room + 3 * lanes
     if not in_place:
