@@ -1,3 +1,4 @@
+# Exported from chapters/ by tools/export.py: edit the chapter, not this file.
 """The matrix product inside a layer: rows of weights times columns of inputs.
 
 Chapter 11 builds this module.
@@ -12,6 +13,34 @@ from convlib import parallel
 from convlib.kernels.plans import _backward_axis, _plane_axis
 from convlib.kernels.shuffles import every_second, in_order, in_turns, transpose
 from convlib.kernels.simd import REGISTER_BYTES, broadcast, compiled, fma, lanes, lanes_of, load, store
+
+__all__ = [
+    "ROWS",
+    "TAPS_AT_ONCE",
+    "PACKED_TAPS",
+    "COLUMNS_AT_ONCE",
+    "RESULTS_AT_ONCE",
+    "NUMBERS_AT_ONCE",
+    "WEIGHTS_KEPT",
+    "PIECE",
+    "CorrelationPlan",
+    "correlate",
+    "forward_plan",
+    "input_grad_plan",
+    "SECTIONS",
+    "SUMS",
+    "PLACES_AT_ONCE",
+    "WeightGradPlan",
+    "correlate_flow",
+    "weight_grad_plan",
+    "suits",
+    "forward",
+    "input_grad",
+    "weight_grad",
+]
+
+
+# Chapter "The matrix product inside" (chapters/11_gemm.ipynb)
 
 ROWS = 8 if REGISTER_BYTES == 64 else 4  # of a block: such processors have 32 registers, others 16
 
@@ -146,62 +175,6 @@ class CorrelationPlan(NamedTuple):
 
 
 @compiled
-def _deal(source, s, step, target, place, count):
-    """Copy every step-th number from number s on; the last vector may hang over."""
-    n, q = lanes(target), 0
-    if step == 1:
-        while q < count and s + q + n <= source.size:
-            store(target, place + q, load(source, s + q))
-            q += n
-    elif step == 2:
-        while q < count and s + 2 * (q + n) <= source.size:
-            a, b = load(source, s + 2 * q), load(source, s + 2 * q + n)
-            store(target, place + q, every_second(a, b))
-            q += n
-    while q < count:
-        target[place + q] = source[s + q * step]
-        q += 1
-
-
-@compiled
-def _zeros(target, place, end):
-    """Zeros up to `end`; the last vector may hang over."""
-    zero = broadcast(np.zeros(1, target.dtype), 0)
-    for q in range(place, end, lanes(target)):
-        store(target, q, zero)
-
-
-@compiled
-def _fill_planes(images, some, channels, plan, planes):
-    """Write channels of some images into planes, a phase after the other, zeros around.
-
-    From left to right: what hangs over is overwritten by what comes next.
-    """
-    rows, width, top, left, length = plan.plane
-    (row_step, step), flat = plan.step, images.reshape(images.size)
-    height, columns = images.shape[2:]
-    place = 0
-    for c in range(channels[0], channels[1]):
-        for d in range(plan.deals.shape[0]):
-            a, b = plan.deals[d, 0] - top, plan.deals[d, 1] - left
-            begin = min(width, max(0, (-b + step - 1) // step))
-            end = max(begin, min(width, (columns - 1 - b) // step + 1))
-            behind = place + length
-            for image in range(some[0], some[1]):
-                for r in range(rows):
-                    row, x = r * row_step + a, place
-                    if 0 <= row < height:
-                        _zeros(planes, x, place + begin)
-                        s = ((image * images.shape[1] + c) * height + row) * columns
-                        _deal(flat, s + b + begin * step, step, planes, x + begin, end - begin)
-                        x += end
-                    _zeros(planes, x, place + width)
-                    place += width
-            _zeros(planes, place, behind)
-            place = behind
-
-
-@compiled
 def _find_pieces(begin, end, length, runs, image_step, width, n, pieces):
     """The pieces of rows that make up some columns: where, which column, how many."""
     count, x = 0, begin
@@ -227,6 +200,61 @@ def _pack(planes, base, shifts, farthest, pieces, panel):
             for t in range(shifts.size):
                 for j in range(length):
                     panel[4 * n * t + x + j] = planes[s + shifts[t] + j]
+
+
+@compiled
+def _deal(source, s, step, target, place, count):
+    """Copy every step-th number from number s on; the last vector may hang over."""
+    n, q = lanes(target), 0
+    if step == 1:
+        while q < count and s + q + n <= source.size:
+            store(target, place + q, load(source, s + q))
+            q += n
+    elif step == 2:
+        while q < count and s + 2 * (q + n) <= source.size:
+            a, b = load(source, s + 2 * q), load(source, s + 2 * q + n)
+            store(target, place + q, every_second(a, b))
+            q += n
+    while q < count:
+        target[place + q] = source[s + q * step]
+        q += 1
+
+
+@compiled
+def _repeat(vector, target, place, end):
+    """The same vector up to `end`; the last one may hang over."""
+    for q in range(place, end, lanes(target)):
+        store(target, q, vector)
+
+
+@compiled
+def _fill_planes(images, some, channels, plan, planes):
+    """Write channels of some images into planes, a phase after the other, zeros around.
+
+    From left to right: what hangs over is overwritten by what comes next.
+    """
+    rows, width, top, left, length = plan.plane
+    (row_step, step), flat = plan.step, images.reshape(images.size)
+    height, columns = images.shape[2:]
+    zero, place = broadcast(np.zeros(1, planes.dtype), 0), 0
+    for c in range(channels[0], channels[1]):
+        for d in range(plan.deals.shape[0]):
+            a, b = plan.deals[d, 0] - top, plan.deals[d, 1] - left
+            begin = min(width, max(0, (-b + step - 1) // step))
+            end = max(begin, min(width, (columns - 1 - b) // step + 1))
+            behind = place + length
+            for image in range(some[0], some[1]):
+                for r in range(rows):
+                    row, x = r * row_step + a, place
+                    if 0 <= row < height:
+                        _repeat(zero, planes, x, place + begin)
+                        s = ((image * images.shape[1] + c) * height + row) * columns
+                        _deal(flat, s + b + begin * step, step, planes, x + begin, end - begin)
+                        x += end
+                    _repeat(zero, planes, x, place + width)
+                    place += width
+            _repeat(zero, planes, place, behind)
+            place = behind
 
 
 @compiled
@@ -511,29 +539,6 @@ def input_grad_plan(geometry, dtype, jobs):
                  phases, (targets * kernel, kernel), g.stride, jobs, lanes_of(dtype))
 
 
-SECTIONS = 4  # of the images, for the gradient of the weights ...
-SUMS = 100_000  # ... if there are no more of them than this
-PLACES_AT_ONCE = 256  # the flow at so many places stays near
-
-
-class WeightGradPlan(NamedTuple):
-    """What `correlate_flow` needs to know (Chapter 11)."""
-
-    images: int  # computed together
-    sources: int  # input channels of a group
-    targets: int  # output channels of a group
-    groups: int
-    at_once: int  # channels whose planes are filled at once
-    in_place: bool  # the channels themselves serve as planes
-    plane: tuple  # rows and width of an image, zeros above and to the left, length
-    step: tuple  # always (1, 1), and one phase: here the stride is a matter of reading
-    deals: np.ndarray
-    shifts: np.ndarray  # of each tap, in the planes
-    stride: tuple
-    rows_at_once: int  # of the flow
-    parts: tuple  # of the output and of the input channels, to be shared out among jobs
-
-
 @compiled
 def _block_6x4(planes, places, starts, columns, step, flow, f, results, r):
     """Six taps by four vectors of output channels: add the products of some rows."""
@@ -646,6 +651,29 @@ def _turn(source, s, places, count, flow, f, panel):
         for lane in range(n):
             number = source[s + lane * places + place] if lane < count else 0
             flow[f + place * panel + lane] = number
+
+
+SECTIONS = 4  # of the images, for the gradient of the weights ...
+SUMS = 100_000  # ... if there are no more of them than this
+PLACES_AT_ONCE = 256  # the flow at so many places stays near
+
+
+class WeightGradPlan(NamedTuple):
+    """What `correlate_flow` needs to know (Chapter 11)."""
+
+    images: int  # computed together
+    sources: int  # input channels of a group
+    targets: int  # output channels of a group
+    groups: int
+    at_once: int  # channels whose planes are filled at once
+    in_place: bool  # the channels themselves serve as planes
+    plane: tuple  # rows and width of an image, zeros above and to the left, length
+    step: tuple  # always (1, 1), and one phase: here the stride is a matter of reading
+    deals: np.ndarray
+    shifts: np.ndarray  # of each tap, in the planes
+    stride: tuple
+    rows_at_once: int  # of the flow
+    parts: tuple  # of the output and of the input channels, to be shared out among jobs
 
 
 @compiled
@@ -877,5 +905,3 @@ def weight_grad(input, grad_output, geometry, jobs):
     grad = sums[0] if sections == 1 else sums.sum(axis=0)
     shape = g.out_channels, g.in_channels // g.groups, g.kernel_height, g.kernel_width
     return grad.reshape(shape) if np.isfinite(grad).all() else None
-
-

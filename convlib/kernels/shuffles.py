@@ -1,3 +1,4 @@
+# Exported from chapters/ by tools/export.py: edit the chapter, not this file.
 """Words for vectors whose numbers change places, and one that changes nothing.
 
 Chapter 11 builds this module.
@@ -10,6 +11,10 @@ from numba.extending import intrinsic
 
 from convlib.kernels.simd import VectorType, _address, _check_room, compiled, lanes, load, store
 
+__all__ = ["in_order", "every_second", "in_turns", "transpose"]
+
+
+# Chapter "The matrix product inside" (chapters/11_gemm.ipynb)
 
 @intrinsic
 def _in_order(typing_context):
@@ -104,5 +109,3 @@ else:
             _check(source, s, n), _check(source, s + (n - 1) * s_step, n)
             _check(target, t, n), _check(target, t + (n - 1) * t_step, n)
             _transpose(source, s, s_step, target, t, t_step)
-
-
