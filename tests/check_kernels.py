@@ -17,7 +17,7 @@ import numba
 import numpy as np
 
 from convlib import functional, numpy_kernels, shapes
-from convlib.kernels import direct, loops, plans, small
+from convlib.kernels import direct, gemm, loops, plans, small
 
 MARGIN = 200
 CHECKED = bool(numba.config.DISABLE_JIT or numba.config.BOUNDSCHECK)
@@ -122,6 +122,24 @@ def in_planes(memory, x, w, b, d, g, jobs, missing=0):
     yield weight_grad
 
 
+def in_products(memory, x, w, b, d, g, jobs, missing=0):
+    """The same by products of matrices (Chapter 11)."""
+    flat, zeros = w.reshape(-1), placed(memory, np.zeros(g.in_channels, x.dtype))
+    forward, back = gemm.forward_plan(g, x.dtype, jobs), gemm.input_grad_plan(g, x.dtype, jobs)
+    plan, sections, space = gemm.weight_grad_plan(g, x.dtype, jobs)
+
+    def run(kernel, shape, space, *arguments):
+        result = memory.array(shape, x.dtype)
+        for job in range(jobs):
+            kernel(job, jobs, *arguments[:-1], result, arguments[-1], memory.array(max(0, space - missing), x.dtype))
+        return result
+
+    yield lambda: run(gemm.correlate, d.shape, forward[1], x, flat, b, forward[0])
+    yield lambda: run(gemm.correlate, x.shape, back[1], d, flat, zeros, back[0])
+    sums = sections, g.out_channels, w[0].size
+    yield lambda: run(gemm.correlate_flow, sums, space, x, d, plan).sum(axis=0).reshape(w.shape)
+
+
 def simply(memory, x, w, b, d, g, kernels):
     """The same by the seven loops, or by planes without plans."""
     output, grad_x, grad_w = (memory.array(each.shape, each.dtype) for each in (d, x, w))
@@ -144,6 +162,8 @@ def main(kind, layers):
         g = random_layer(random, 3 if numba.config.DISABLE_JIT else 8)
         dtype = np.dtype("fd"[number // 2 % 2])
         plans.NUMBERS_IN_A_PLANE, plans.TAPS_AT_ONCE, plans.PLACES_AT_ONCE = [(2000, 300, 192), (90, 7, 16)][number % 2]
+        gemm.TAPS_AT_ONCE, gemm.PACKED_TAPS, gemm.COLUMNS_AT_ONCE = [(288, 144, 2400), (7, 5, 100)][number % 2]
+        gemm.NUMBERS_AT_ONCE, gemm.PLACES_AT_ONCE, gemm.PIECE = [(100_000, 256, 7), (900, 16, 0)][number % 2]
         memory = Margins() if kind == "margins" else next(memories)
         sizes = (g[:4], (g.out_channels, g.in_channels // g.groups, *g[5:7]), (g.out_channels,), shapes.output_shape(g))
         x, w, b, d = (placed(memory, random.integers(-3, 4, size).astype(dtype)) for size in sizes)
@@ -152,13 +172,16 @@ def main(kind, layers):
             numpy_kernels.conv2d_weight_grad(x, d, g),
         )  # fmt: skip
         jobs = number % 3 + 1
-        computed = [function() for function in in_planes(memory, x, w, b, d, g, jobs)]
-        for results in (computed, *(simply(memory, x, w, b, d, g, kernels) for kernels in (loops, small))):
+        both = in_planes, in_products
+        computed = [[function() for function in means(memory, x, w, b, d, g, jobs)] for means in both]
+        for results in (*computed, *(simply(memory, x, w, b, d, g, kernels) for kernels in (loops, small))):
             for result, known in zip(results, expected, strict=True):
                 np.testing.assert_array_equal(result, known, err_msg=str((g, dtype, jobs)))
         memory.check()
         if CHECKED:
-            for function in in_planes(Margins(), x, w, b, d, g, jobs, missing=60 + max(g.kernel_width, g.out_channels)):
+            missing = 60 + max(g.kernel_width, g.out_channels)
+            too_small = itertools.chain(*(means(Margins(), x, w, b, d, g, jobs, missing) for means in both))
+            for function in too_small:
                 try:
                     function()
                 except (IndexError, ValueError):  # plain slices of NumPy raise ValueError

@@ -463,7 +463,7 @@ def _plan(geometry, channels, in_place, plane, step, deals, phases, steps, out_s
     images = _images_together(g, sources, targets, phases[0][-2] * phases[0][-1], jobs)
     farthest = max((shift for phase in phases for _, shift in phase[1]), default=0)
     length = height * width if in_place else _round_up(images * height * width + farthest, 16)
-    channel, alone = np.arange(sources)[:, np.newaxis], len(phases) == 1
+    channel, alone = np.arange(sources)[:, np.newaxis], len(phases) == 1 and out_step == (1, 1)
     table, shifts, wheres, begin, space = [], [], [], 0, 0
     for phase in phases:
         where, at, row, column, *_ = phase
@@ -486,7 +486,7 @@ def _plan(geometry, channels, in_place, plane, step, deals, phases, steps, out_s
         images, sources, targets, g.groups, g.kernel_height * g.kernel_width, at_once, in_place,
         (*plane, length), step, np.array(deals, np.int64), np.concatenate(shifts),
         np.concatenate(wheres), steps[1], room, np.array(table, np.int64),
-        alone and out_step == (1, 1) and table[0][4] == 1, out_step, parts,
+        alone and table[0][4] == 1, out_step, parts,
     )  # fmt: skip
     return plan, space + 4 * n * room
 
