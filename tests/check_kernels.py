@@ -17,7 +17,7 @@ import numba
 import numpy as np
 
 from convlib import numpy_kernels, parallel, shapes
-from convlib.kernels import depthwise, direct, loops, plans, small, thin, winograd
+from convlib.kernels import depthwise, direct, gemm, loops, plans, small, thin, winograd
 
 MARGIN = 200
 CHECKED = bool(numba.config.DISABLE_JIT or numba.config.BOUNDSCHECK)
@@ -122,6 +122,7 @@ def in_planes(memory, x, w, b, d, g, jobs, missing=0):
     yield weight_grad
 
 
+
 def simply(memory, x, w, b, d, g, kernels):
     """The same by the seven loops, or by planes without plans."""
     output, grad_x, grad_w = (memory.array(each.shape, each.dtype) for each in (d, x, w))
@@ -134,6 +135,24 @@ def simply(memory, x, w, b, d, g, kernels):
         small.conv2d_input_grad(w, d, *settings, grad_x)
         small.conv2d_weight_grad(x, d, *settings, grad_w)
     return output, grad_x, grad_w
+
+
+def in_products(memory, x, w, b, d, g, jobs, missing=0):
+    """The same by products of matrices (Chapter 11)."""
+    flat, zeros = w.reshape(-1), placed(memory, np.zeros(g.in_channels, x.dtype))
+    forward, back = gemm.forward_plan(g, x.dtype, jobs), gemm.input_grad_plan(g, x.dtype, jobs)
+    plan, sections, space = gemm.weight_grad_plan(g, x.dtype, jobs)
+
+    def run(kernel, shape, space, *arguments):
+        result = memory.array(shape, x.dtype)
+        for job in range(jobs):
+            kernel(job, jobs, *arguments[:-1], result, arguments[-1], memory.array(max(0, space - missing), x.dtype))
+        return result
+
+    yield lambda: run(gemm.correlate, d.shape, forward[1], x, flat, b, forward[0])
+    yield lambda: run(gemm.correlate, x.shape, back[1], d, flat, zeros, back[0])
+    sums = sections, g.out_channels, w[0].size
+    yield lambda: run(gemm.correlate_flow, sums, space, x, d, plan).sum(axis=0).reshape(w.shape)
 
 
 class InMemory:
@@ -229,6 +248,8 @@ def main(kind, layers):
         g = as_depthwise(random, g) if number % 3 == 2 and g.in_channels > 1 else g
         dtype = np.dtype("fd"[number // 2 % 2])
         plans.NUMBERS_IN_A_PLANE, plans.TAPS_AT_ONCE, plans.PLACES_AT_ONCE = [(2000, 300, 192), (90, 7, 16)][number % 2]
+        gemm.TAPS_AT_ONCE, gemm.PACKED_TAPS, gemm.COLUMNS_AT_ONCE = [(288, 144, 2400), (7, 5, 100)][number % 2]
+        gemm.NUMBERS_AT_ONCE, gemm.PLACES_AT_ONCE, gemm.PIECE = [(100_000, 256, 7), (900, 16, 0)][number % 2]
         memory = Margins() if kind == "margins" else next(memories)
         sizes = (g[:4], (g.out_channels, g.in_channels // g.groups, *g[5:7]), (g.out_channels,), shapes.output_shape(g))
         x, w, b, d = (placed(memory, random.integers(-3, 4, size).astype(dtype)) for size in sizes)
@@ -237,7 +258,8 @@ def main(kind, layers):
             numpy_kernels.conv2d_weight_grad(x, d, g),
         )  # fmt: skip
         jobs = number % 3 + 1
-        computed = [function() for function in in_planes(memory, x, w, b, d, g, jobs)]
+        both = in_planes, in_products
+        computed = [function() for means in both for function in means(memory, x, w, b, d, g, jobs)]
         modules = [thin, depthwise] if depthwise.suits(g, dtype) else [thin]
         for module in modules:
             *others, biases = [function() for function in by_module(module, memory, x, w, b, d, g, jobs)]
@@ -250,7 +272,7 @@ def main(kind, layers):
         memory.check()
         if CHECKED:
             missing = 60 + max(g.kernel_width, g.out_channels)
-            functions = [in_planes(Margins(), x, w, b, d, g, jobs, missing)]
+            functions = [means(Margins(), x, w, b, d, g, jobs, missing) for means in both]
             functions += [by_module(module, Margins(), x, w, b, d, g, jobs, missing) for module in modules]
             for function in itertools.chain(*functions):
                 try:
