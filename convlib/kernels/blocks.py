@@ -11,6 +11,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from convlib.kernels.planes import fill
 from convlib.kernels.simd import VectorType, compiled, lanes, lanes_of
 
 __all__ = [
@@ -18,11 +19,15 @@ __all__ = [
     "zeros_like",
     "load_many",
     "store_many",
+    "load_block",
+    "store_block",
     "transpose",
     "add_products",
     "add_to_all",
     "add_zero_times",
     "linear_map",
+    "channels_to_lanes",
+    "lanes_to_channels",
 ]
 
 
@@ -68,6 +73,38 @@ def _write(context, builder, array_type, array, places, vectors):
     for place, value in zip(places, vectors, strict=True):
         address = _place(context, builder, array_type, array, place, value.type)
         builder.store(value, address, align=array_type.dtype.bitwidth // 8)
+
+
+def _block_places(builder, place, row_step, count, lanes):
+    """The places of a block's vectors: COLUMNS side by side in each row."""
+    rows = _steps(builder, place, row_step, count // COLUMNS)
+    beside = ir.Constant(place.type, lanes)
+    return [each for row in rows for each in _steps(builder, row, beside, COLUMNS)]
+
+
+@intrinsic
+def _load_block(typing_context, array, place, row_step, like):
+    vector = VectorType(array.dtype)
+
+    def generate(context, builder, signature, arguments):
+        places = _block_places(builder, *arguments[1:3], like.count, vector.lanes)
+        kind = signature.args[0]
+        vectors = _read(context, builder, kind, arguments[0], places, vector)
+        return cgutils.pack_array(builder, vectors)
+
+    return types.UniTuple(vector, like.count)(array, types.intp, types.intp, like), generate
+
+
+@intrinsic
+def _store_block(typing_context, array, place, row_step, block):
+    def generate(context, builder, signature, arguments):
+        lanes = block.dtype.lanes
+        places = _block_places(builder, *arguments[1:3], block.count, lanes)
+        values = cgutils.unpack_tuple(builder, arguments[3])
+        _write(context, builder, signature.args[0], arguments[0], places, values)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, types.intp, block), generate
 
 
 @intrinsic
@@ -261,6 +298,18 @@ def _plain_store(array, place, step, vectors):
         array[place + k * step : place + k * step + len(vector)] = vector
 
 
+def _plain_load_block(array, place, row_step, like):
+    rows = [place + k * row_step for k in range(len(like) // COLUMNS)]
+    return sum((_plain_load(array, row, lanes_of(array.dtype), (0,) * COLUMNS)
+                for row in rows), ())
+
+
+def _plain_store_block(array, place, row_step, block):
+    for k in range(0, len(block), COLUMNS):
+        row = place + k // COLUMNS * row_step
+        _plain_store(array, row, len(block[0]), block[k : k + COLUMNS])
+
+
 def _plain_transpose(source, place, step, target, target_place, target_step):
     rows = _plain_load(source, place, step, (0,) * lanes_of(source.dtype))
     _plain_store(target, target_place, target_step, tuple(np.array(rows).T))
@@ -303,6 +352,7 @@ def _plain_add_zero_times(check, vectors):
 
 if numba.config.DISABLE_JIT:
     zeros_like, load_many, store_many = _plain_zeros, _plain_load, _plain_store
+    load_block, store_block = _plain_load_block, _plain_store_block
     transpose, add_products = _plain_transpose, _quiet(_plain_add_products)
     add_to_all, add_zero_times = _quiet(_plain_add), _quiet(_plain_add_zero_times)
     linear_map = _plain_map
@@ -323,6 +373,16 @@ else:
             _store_many(array, place, step, vectors)
 
         @compiled
+        def load_block(array, place, row_step, like):
+            _check(array, place, row_step, len(like) // COLUMNS, COLUMNS * lanes(array))
+            return _load_block(array, place, row_step, like)
+
+        @compiled
+        def store_block(array, place, row_step, block):
+            _check(array, place, row_step, len(block) // COLUMNS, COLUMNS * lanes(array))
+            _store_block(array, place, row_step, block)
+
+        @compiled
         def transpose(source, place, step, target, target_place, target_step):
             count = lanes(source)
             _check(source, place, step, count, count)
@@ -336,4 +396,37 @@ else:
             return _add_products(block, left, i, left_step, right, j, right_step)
     else:
         load_many, store_many = _load_many, _store_many
+        load_block, store_block = _load_block, _store_block
         transpose, add_products = _transpose, _add_products
+
+
+@compiled
+def channels_to_lanes(source, i, step, rows, columns, target, j):
+    """Write source[i + row * step + column] to target[j + column * lanes + row].
+
+    Rows that are missing in a vector become zeros (Chapter 14).
+    """
+    n = lanes(source)
+    if rows == n and columns >= n:
+        for begin in range(0, columns, n):
+            c = min(begin, columns - n)
+            transpose(source, i + c, step, target, j + c * n, n)
+    else:
+        for c in range(columns):
+            for r in range(rows):
+                target[j + c * n + r] = source[i + r * step + c]
+            fill(target[j + c * n + rows : j + (c + 1) * n], 0)
+
+
+@compiled
+def lanes_to_channels(source, i, place_step, places, channels, target, j, step):
+    """Write source[i + place * place_step + channel] to target[j + channel * step + place]."""
+    n = lanes(source)
+    if channels == n and places >= n:
+        for begin in range(0, places, n):
+            p = min(begin, places - n)
+            transpose(source, i + p * place_step, place_step, target, j + p, step)
+    else:
+        for c in range(channels):
+            for p in range(places):
+                target[j + c * step + p] = source[i + p * place_step + c]

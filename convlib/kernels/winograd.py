@@ -18,8 +18,12 @@ from convlib.kernels.blocks import (
     add_products,
     add_to_all,
     add_zero_times,
+    channels_to_lanes,
+    lanes_to_channels,
     linear_map,
+    load_block,
     load_many,
+    store_block,
     store_many,
     transpose,
     zeros_like,
@@ -168,38 +172,6 @@ def _finish(vectors, plus, target, j, target_step, check):
 
 
 @compiled
-def _channels_to_lanes(source, i, step, rows, columns, target, j):
-    """Write source[i + row * step + column] to target[j + column * lanes + row].
-
-    Rows that are missing in a vector become zeros.
-    """
-    n = lanes(source)
-    if rows == n and columns >= n:
-        for begin in range(0, columns, n):
-            c = min(begin, columns - n)
-            transpose(source, i + c, step, target, j + c * n, n)
-    else:
-        for c in range(columns):
-            for r in range(rows):
-                target[j + c * n + r] = source[i + r * step + c]
-            fill(target[j + c * n + rows : j + (c + 1) * n], 0)
-
-
-@compiled
-def _lanes_to_channels(source, places, channels, target, j, step):
-    """Write source[place * lanes + channel] to target[j + channel * step + place]."""
-    n = lanes(source)
-    if channels == n and places >= n:
-        for begin in range(0, places, n):
-            p = min(begin, places - n)
-            transpose(source, p * n, n, target, j + p, step)
-    else:
-        for c in range(channels):
-            for p in range(places):
-                target[j + c * step + p] = source[p * n + c]
-
-
-@compiled
 def _transform_images(images, s, image, vector, first, last, span, V, v, v_step, scratch):
     """Write the pieces V[t][tile] of tile rows `first` to `last` of an image."""
     n, plane = lanes(images), s.height * s.width
@@ -211,7 +183,7 @@ def _transform_images(images, s, image, vector, first, last, span, V, v, v_step,
     fill(strip[: (begin - y) * line], 0)
     fill(strip[(end - y) * line :], 0)
     channel = image * s.sources + vector * n
-    _channels_to_lanes(
+    channels_to_lanes(
         images, channel * plane + begin * s.width, plane, min(n, s.sources - vector * n),
         (end - begin) * s.width, strip, (begin - y) * line,
     )  # fmt: skip
@@ -238,7 +210,7 @@ def _line_up(weight, s, panel, first, last, lined, side_step):
         some = max(0, min(n, s.targets - k))
         place = k * s.target_step + begin * s.source_step
         if s.source_step == kernel:  # the sources of a target stand together
-            _channels_to_lanes(weight, place, s.target_step, some, count * kernel,
+            channels_to_lanes(weight, place, s.target_step, some, count * kernel,
                                lined, side * side_step)
         else:
             for c in range(count):
@@ -247,7 +219,7 @@ def _line_up(weight, s, panel, first, last, lined, side_step):
                 if some == n and kernel < n and inside:  # a square, with more than is needed
                     transpose(weight, at, s.target_step, lined, j, n)
                 else:
-                    _channels_to_lanes(weight, at, s.target_step, some, kernel, lined, j)
+                    channels_to_lanes(weight, at, s.target_step, some, kernel, lined, j)
         end = (side + 1) * side_step
         fill(lined[end - side_step + count * kernel * n : end], 0)
 
@@ -296,15 +268,15 @@ def _multiply(V, v, v_step, U, u, M, m, vectors, tiles, more):
     row = COLUMNS * n
     while tile + TILES <= tiles:
         place = m + tile * row
-        block = load_many(M, place, n, MANY) if more else zeros_like(M, MANY)
+        block = load_block(M, place, row, MANY) if more else zeros_like(M, MANY)
         block = _sum_over_sources(block, V, v + tile * n, v_step, U, u, vectors)
-        store_many(M, place, n, block)
+        store_block(M, place, row, block)
         tile += TILES
     while tile < tiles:
         place = m + tile * row
-        rest = load_many(M, place, n, FEW) if more else zeros_like(M, FEW)
+        rest = load_block(M, place, row, FEW) if more else zeros_like(M, FEW)
         rest = _sum_over_sources(rest, V, v + tile * n, v_step, U, u, vectors)
-        store_many(M, place, n, rest)
+        store_block(M, place, row, rest)
         tile += FEW_TILES
 
 
@@ -331,7 +303,7 @@ def _transform_back(M, begin, m_step, s, panel, image, first, last, bias, output
             finite = _from_pieces(s.taps, OUTPUTS, half, 0, wide, n, plus,
                                strip, row * OUTPUTS * line, line, n, s.out_width)
             check += total(finite)
-        _lanes_to_channels(strip, inside * s.out_width, min(n, s.targets - k), output,
+        lanes_to_channels(strip, 0, n, inside * s.out_width, min(n, s.targets - k), output,
                            (image * s.targets + k) * plane + y * s.out_width, plane)
     return check
 
@@ -437,12 +409,13 @@ BLOCK = (0,) * (SOURCES * COLUMNS)
 def _multiply_tiles(V, v, D, d, d_step, M, m, tiles, more):
     """Write (or add) to M[source][target] the sum over tiles of V times D, for one piece."""
     n = lanes(V)
+    row = COLUMNS * n
     for source in range(0, n, SOURCES):
-        place = m + source * COLUMNS * n
-        block = load_many(M, place, n, BLOCK) if more else zeros_like(M, BLOCK)
+        place = m + source * row
+        block = load_block(M, place, row, BLOCK) if more else zeros_like(M, BLOCK)
         for tile in range(tiles):
             block = add_products(block, V, v + tile * n + source, 1, D, d + tile * n, d_step)
-        store_many(M, place, n, block)
+        store_block(M, place, row, block)
 
 
 @compiled
@@ -464,7 +437,7 @@ def _weights_back(M, m, m_step, s, vector, panel, grad_weight, scratch):
             finite = _from_pieces(s.taps, s.taps, half, b * n, line, s.pieces * line, zero,
                                   lined, b * n, line, kernel * n, some)
             check += total(finite)
-        _lanes_to_channels(lined, some * kernel, min(n, s.targets - k), grad_weight,
+        lanes_to_channels(lined, 0, n, some * kernel, min(n, s.targets - k), grad_weight,
                            (k * s.sources + vector * n) * kernel, s.sources * kernel)
     return check
 
