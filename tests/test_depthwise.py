@@ -4,13 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_functional import COMPILED, SLOW, examples, numbers
+from test_functional import SLOW, examples, numbers
 from test_thin import check_bits_and_errors, check_equal, check_not_finite
 
 from convlib import shapes
 from convlib.kernels import depthwise, thin
-
-pytestmark = pytest.mark.skipif(not COMPILED, reason="Numba is missing")
 
 
 @st.composite

@@ -3,12 +3,10 @@
 import numpy as np
 import pytest
 from hypothesis import given
-from test_functional import COMPILED, SLOW, examples, layers
+from test_functional import SLOW, examples, layers
 
 from convlib import numpy_kernels, shapes
 from convlib.kernels import loops, thin
-
-pytestmark = pytest.mark.skipif(not COMPILED, reason="Numba is missing")
 
 
 def geometry_of(x, w, options):
