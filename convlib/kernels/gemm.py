@@ -655,7 +655,7 @@ def _turn(source, s, places, count, flow, f, panel):
 
 SECTIONS = 4  # of the images, for the gradient of the weights ...
 SUMS = 100_000  # ... if there are no more of them than this
-PLACES_AT_ONCE = 256  # the flow at so many places stays near
+PLACES_AT_ONCE = 1024  # so many places of the flow at once: long rows are fetched in advance
 
 
 class WeightGradPlan(NamedTuple):
