@@ -347,14 +347,12 @@ def _one_phase(planes, base, image_step, weights, w, bias, output, plan,
             found = _find_pieces(x, behind, length, runs, image_step, plan.plane[1], n, pieces)
         for t in range(t0, t1, _portion(t1 - t0, plan.room)):
             e = min(t1, t + _portion(t1 - t0, plan.room))
-            where, shifts = plan.where[t:e], plan.shifts[t:e]
-            if whole:
-                _multiply(weights, w, plan.row_step, where, shifts, planes, s,
-                          target, at, step, targets)
-            else:
+            shifts, source, place = plan.shifts[t:e], planes, s
+            if not whole:
                 _pack(planes, base, shifts, farthest, found, panel)
-                _multiply(weights, w, plan.row_step, where, packed[: e - t], panel, 0,
-                          target, at, step, targets)
+                shifts, source, place = packed[: e - t], panel, 0
+            _multiply(weights, w, plan.row_step, plan.where[t:e], shifts, source, place,
+                      target, at, step, targets)
     return r + pitch * targets
 
 
