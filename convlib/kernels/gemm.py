@@ -347,14 +347,12 @@ def _one_phase(planes, base, image_step, weights, w, bias, output, plan,
             found = _find_pieces(x, behind, length, runs, image_step, plan.plane[1], n, pieces)
         for t in range(t0, t1, _portion(t1 - t0, plan.room)):
             e = min(t1, t + _portion(t1 - t0, plan.room))
-            where, shifts = plan.where[t:e], plan.shifts[t:e]
-            if whole:
-                _multiply(weights, w, plan.row_step, where, shifts, planes, s,
-                          target, at, step, targets)
-            else:
+            shifts, source, place = plan.shifts[t:e], planes, s
+            if not whole:
                 _pack(planes, base, shifts, farthest, found, panel)
-                _multiply(weights, w, plan.row_step, where, packed[: e - t], panel, 0,
-                          target, at, step, targets)
+                shifts, source, place = packed[: e - t], panel, 0
+            _multiply(weights, w, plan.row_step, plan.where[t:e], shifts, source, place,
+                      target, at, step, targets)
     return r + pitch * targets
 
 
@@ -655,7 +653,7 @@ def _turn(source, s, places, count, flow, f, panel):
 
 SECTIONS = 4  # of the images, for the gradient of the weights ...
 SUMS = 100_000  # ... if there are no more of them than this
-PLACES_AT_ONCE = 256  # the flow at so many places stays near
+PLACES_AT_ONCE = 1024  # so many places of the flow at once: long rows are fetched in advance
 
 
 class WeightGradPlan(NamedTuple):
