@@ -36,11 +36,11 @@ __all__ = [
 # Chapter "Choosing" (chapters/14_choosing.ipynb)
 
 try:
-    from convlib.kernels import depthwise, direct, loops, small, thin, winograd
+    from convlib.kernels import depthwise, direct, gemm, loops, small, thin, winograd
 
     _compiled = {
         "tiny": small, "thin": thin, "depthwise": depthwise, "winograd": winograd,
-        "direct": direct, "loops": loops,
+        "gemm": gemm, "direct": direct, "loops": loops,
     }  # fmt: skip
 except ImportError:
     _compiled = {}
