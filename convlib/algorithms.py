@@ -1,7 +1,7 @@
 # Exported from chapters/ by tools/export.py: edit the chapter, not this file.
 """All algorithms that compute a layer, by name, and the rules that choose among them.
 
-Chapter 14 builds this module.
+Chapter 15 builds this module.
 """
 
 import warnings
@@ -22,6 +22,7 @@ __all__ = [
     "FOURIER_ALONE",
     "FOURIER_WEIGHTS",
     "ENOUGH_CHANNELS",
+    "PLANES_AT_HAND",
     "choose_forward",
     "choose_input_grad",
     "choose_weight_grad",
@@ -33,14 +34,16 @@ __all__ = [
 ]
 
 
-# Chapter "Choosing" (chapters/14_choosing.ipynb)
+# Chapter "Choosing" (chapters/15_choosing.ipynb)
 
 try:
-    from convlib.kernels import depthwise, direct, gemm, loops, small, thin, winograd
+    from convlib.kernels import (
+        channels, depthwise, direct, gemm, loops, small, thin, winograd,
+    )  # fmt: skip
 
     _compiled = {
         "tiny": small, "thin": thin, "depthwise": depthwise, "winograd": winograd,
-        "gemm": gemm, "direct": direct, "loops": loops,
+        "channels": channels, "gemm": gemm, "direct": direct, "loops": loops,
     }  # fmt: skip
 except ImportError:
     _compiled = {}
@@ -50,7 +53,7 @@ ALGORITHMS = _compiled | {"fft": fourier, "numpy": numpy_kernels}
 
 
 def suits(name, geometry, dtype):
-    """Tell whether an algorithm can compute a layer with numbers of a data type (Chapter 14).
+    """Tell whether an algorithm can compute a layer with numbers of a data type (Chapter 15).
 
     Whole numbers are for NumPy alone.
     """
@@ -61,7 +64,7 @@ def suits(name, geometry, dtype):
 
 @lru_cache(maxsize=1024)
 def work(geometry):
-    """Return how many multiplications the sums of a layer take (Chapter 14)."""
+    """Return how many multiplications the sums of a layer take (Chapter 15)."""
     g = geometry
     places = g.batch * g.out_height * g.out_width
     taps = g.in_channels // g.groups * g.kernel_height * g.kernel_width
@@ -69,7 +72,7 @@ def work(geometry):
 
 
 def fourier_work(geometry):
-    """Return how many multiplications values at many points take (Chapter 14)."""
+    """Return how many multiplications values at many points take (Chapter 15)."""
     g = geometry
     rows, columns = fourier.points(g)
     half, number = columns // 2 + 1, rows * columns
@@ -85,6 +88,7 @@ FOURIER = 8  # a multiplication of the values takes as long as so many of the su
 FOURIER_ALONE = 5  # or so many, where each channel is alone,
 FOURIER_WEIGHTS = 1.5  # times this for the gradient of the weights
 ENOUGH_CHANNELS = 16  # on both sides: transforms and packing are shared by so many, and pay
+PLANES_AT_HAND = 64  # the planes of so many channels stay near: rows straight into the output
 
 
 def _first(names, can):
@@ -105,8 +109,8 @@ def _is_thin(geometry):
     return min(g.in_channels, g.out_channels) // g.groups < ENOUGH_CHANNELS
 
 
-def choose_forward(geometry, can):
-    """Name the algorithm for an output (Chapter 14)."""
+def _choose_correlation(sources, geometry, can):
+    """Name the algorithm that makes images from the images of so many channels."""
     if work(geometry) <= FEW and can("tiny"):
         return "tiny"
     if not _is_thin(geometry) and can("winograd"):
@@ -115,18 +119,24 @@ def choose_forward(geometry, can):
         return "fft"
     if can("depthwise"):
         return "depthwise"
-    if _is_thin(geometry) and can("thin"):
+    few_planes = sources // geometry.groups <= PLANES_AT_HAND
+    if (_is_thin(geometry) or few_planes) and can("thin"):
         return "thin"
-    return _first(("gemm", "direct"), can)
+    return _first(("gemm", "direct") if _is_thin(geometry) else ("channels", "direct"), can)
+
+
+def choose_forward(geometry, can):
+    """Name the algorithm for an output (Chapter 15)."""
+    return _choose_correlation(geometry.in_channels, geometry, can)
 
 
 def choose_input_grad(geometry, can):
-    """Name the algorithm for a learning flow (Chapter 14)."""
-    return choose_forward(geometry, can)
+    """Name the algorithm for a learning flow (Chapter 15)."""
+    return _choose_correlation(geometry.out_channels, geometry, can)
 
 
 def choose_weight_grad(geometry, can):
-    """Name the algorithm for the gradient of the weights (Chapter 14)."""
+    """Name the algorithm for the gradient of the weights (Chapter 15)."""
     if work(geometry) <= FEW and can("tiny"):
         return "tiny"
     if not _is_thin(geometry) and can("winograd"):
@@ -147,7 +157,7 @@ class _Switch:
 
 
 def get_winograd():
-    """Return whether Winograd's algorithm may be chosen (Chapter 14)."""
+    """Return whether Winograd's algorithm may be chosen (Chapter 15)."""
     return _Switch.winograd
 
 
@@ -169,7 +179,7 @@ def set_winograd(on):
 
     Notes
     -----
-    Source: Chapter 14.
+    Source: Chapter 15.
     """
     if not isinstance(on, (bool, np.bool_)):
         raise TypeError(f"on: expected True or False, got {on!r}")
@@ -211,7 +221,7 @@ def choose(direction, geometry, dtype):
 
     Notes
     -----
-    Source: Chapter 14.
+    Source: Chapter 15.
     """
     return _chosen(direction, geometry, np.dtype(dtype).char, _Switch.winograd)
 
@@ -235,7 +245,7 @@ def check_algorithm(algorithm, geometry, dtype):
 
     Notes
     -----
-    Source: Chapter 14.
+    Source: Chapter 15.
     """
     able = [name for name in ALGORITHMS if suits(name, geometry, np.dtype(dtype))]
     if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:

@@ -1,7 +1,7 @@
 # Exported from chapters/ by tools/export.py: edit the chapter, not this file.
 """The convolution layer for any shape: checked, then computed by the algorithm that pays.
 
-Chapter 14 builds this module.
+Chapter 15 builds this module.
 """
 
 from functools import lru_cache
@@ -14,15 +14,19 @@ from convlib.shapes import check_bias, check_grad_output, conv2d_geometry
 __all__ = ["ENOUGH", "MOVED", "conv2d", "conv2d_input_grad", "conv2d_weight_grad", "conv2d_bias_grad"]
 
 
-# Chapter "Choosing" (chapters/14_choosing.ipynb)
+# Chapter "Choosing" (chapters/15_choosing.ipynb)
 
-ENOUGH = 4_000_000  # so many multiplications are worth the start of a thread
+ENOUGH = 6_000_000  # so many multiplications are worth the start of a thread
 MOVED = 16  # moving a number takes as long as so many multiplications
 
 
 def _as_numbers(name, value):
     """The argument as an array that can be computed with."""
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except ValueError as error:  # a list whose rows differ in length
+        message = f"{name}: expected an array of numbers, got rows of different lengths"
+        raise ValueError(message) from error
     if array.dtype.char not in "fd" and array.dtype.kind not in "iub":
         raise TypeError(f"{name}: expected float32, float64 or integers, got {array.dtype}")
     return array
@@ -124,7 +128,7 @@ def conv2d(
 
     Notes
     -----
-    Source: Chapter 14; the formulas F03 and F04 of Chapter 2, generalised in Chapter 8.
+    Source: Chapter 15; the formulas F03 and F04 of Chapter 2, generalised in Chapter 8.
     """
     input, weight = _as_numbers("input", input), _as_numbers("weight", weight)
     geometry = _geometry(input.shape, weight.shape, stride, padding, dilation, groups)
@@ -166,7 +170,7 @@ def conv2d_input_grad(
 
     Notes
     -----
-    Source: Chapter 14; formula F12 of Chapter 3, generalised in Chapter 8.
+    Source: Chapter 15; formula F12 of Chapter 3, generalised in Chapter 8.
     """
     weight = _as_numbers("weight", weight)
     grad_output = _as_numbers("grad_output", grad_output)
@@ -208,7 +212,7 @@ def conv2d_weight_grad(
 
     Notes
     -----
-    Source: Chapter 14; formula F18 of Chapter 4, generalised in Chapter 8.
+    Source: Chapter 15; formula F18 of Chapter 4, generalised in Chapter 8.
     """
     input, grad_output = _as_numbers("input", input), _as_numbers("grad_output", grad_output)
     geometry = _geometry(input.shape, _as_key(weight_size), stride, padding, dilation, groups)
@@ -238,12 +242,17 @@ def conv2d_bias_grad(grad_output):
 
     Notes
     -----
-    Source: Chapter 14; formula F20 of Chapter 5.
+    Source: Chapter 15; formula F20 of Chapter 5.
     """
     grad_output = _as_numbers("grad_output", grad_output)
     if grad_output.ndim not in (3, 4):
         expected = "(N, K, H, W) or (K, H, W)"
         raise ValueError(f"grad_output: expected shape {expected}, got {grad_output.shape}")
+    thin, size = algorithms.ALGORITHMS.get("thin"), grad_output.size
+    if thin and size > algorithms.FEW and grad_output.dtype.char in "fd":
+        (flow,) = _together(grad_output if grad_output.ndim == 4 else grad_output[np.newaxis])
+        jobs = max(1, min(parallel.get_num_threads(), MOVED * size // ENOUGH))
+        return thin.bias_grad(flow, jobs)
     axes = (0, 2, 3) if grad_output.ndim == 4 else (1, 2)
     dtype = grad_output.dtype.char if grad_output.dtype.kind == "f" else np.int64
     with np.errstate(invalid="ignore"):  # infinity minus infinity is no reason to warn

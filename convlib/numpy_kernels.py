@@ -175,23 +175,23 @@ def conv2d_weight_grad(input, grad_output, geometry):
     return grad_weight.reshape(K, C // groups, kh, kw)
 
 
-# Chapter "Choosing" (chapters/14_choosing.ipynb)
+# Chapter "Choosing" (chapters/15_choosing.ipynb)
 
 def suits(geometry, dtype):
-    """Tell whether NumPy can compute a layer: always (Chapter 14)."""
+    """Tell whether NumPy can compute a layer: always (Chapter 15)."""
     return True
 
 
 def forward(input, weight, bias, geometry, jobs):
-    """Return the output; one job does it all (Chapter 14)."""
+    """Return the output; one job does it all (Chapter 15)."""
     return conv2d(input, weight, bias, geometry)
 
 
 def input_grad(weight, grad_output, geometry, jobs):
-    """Return the learning flow; one job does it all (Chapter 14)."""
+    """Return the learning flow; one job does it all (Chapter 15)."""
     return conv2d_input_grad(weight, grad_output, geometry)
 
 
 def weight_grad(input, grad_output, geometry, jobs):
-    """Return the gradient of the weights; one job does it all (Chapter 14)."""
+    """Return the gradient of the weights; one job does it all (Chapter 15)."""
     return conv2d_weight_grad(input, grad_output, geometry)

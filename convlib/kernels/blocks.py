@@ -23,9 +23,9 @@ __all__ = [
     "store_block",
     "transpose",
     "add_products",
+    "linear_map",
     "add_to_all",
     "add_zero_times",
-    "linear_map",
     "channels_to_lanes",
     "lanes_to_channels",
 ]
@@ -352,13 +352,12 @@ def _plain_add_zero_times(check, vectors):
 
 if numba.config.DISABLE_JIT:
     zeros_like, load_many, store_many = _plain_zeros, _plain_load, _plain_store
-    load_block, store_block = _plain_load_block, _plain_store_block
-    transpose, add_products = _plain_transpose, _quiet(_plain_add_products)
+    load_block, store_block, transpose = _plain_load_block, _plain_store_block, _plain_transpose
+    add_products, linear_map = _quiet(_plain_add_products), _plain_map
     add_to_all, add_zero_times = _quiet(_plain_add), _quiet(_plain_add_zero_times)
-    linear_map = _plain_map
 else:
-    zeros_like, add_to_all, add_zero_times = _zeros_like, _add_to_all, _add_zero_times
-    linear_map = _linear_map
+    zeros_like, linear_map = _zeros_like, _linear_map
+    add_to_all, add_zero_times = _add_to_all, _add_zero_times
     if numba.config.BOUNDSCHECK:
         _check = compiled(_check_vectors)
 
@@ -384,9 +383,8 @@ else:
 
         @compiled
         def transpose(source, place, step, target, target_place, target_step):
-            count = lanes(source)
-            _check(source, place, step, count, count)
-            _check(target, target_place, target_step, count, count)
+            _check(source, place, step, lanes(source), lanes(source))
+            _check(target, target_place, target_step, lanes(source), lanes(source))
             _transpose(source, place, step, target, target_place, target_step)
 
         @compiled
@@ -395,9 +393,8 @@ else:
             _check(right, j, right_step, COLUMNS, lanes(right))
             return _add_products(block, left, i, left_step, right, j, right_step)
     else:
-        load_many, store_many = _load_many, _store_many
-        load_block, store_block = _load_block, _store_block
-        transpose, add_products = _transpose, _add_products
+        load_many, store_many, transpose = _load_many, _store_many, _transpose
+        load_block, store_block, add_products = _load_block, _store_block, _add_products
 
 
 @compiled
@@ -420,7 +417,10 @@ def channels_to_lanes(source, i, step, rows, columns, target, j):
 
 @compiled
 def lanes_to_channels(source, i, place_step, places, channels, target, j, step):
-    """Write source[i + place * place_step + channel] to target[j + channel * step + place]."""
+    """Write source[i + place * place_step + channel] to target[j + channel * step + place].
+
+    The way back (Chapter 14).
+    """
     n = lanes(source)
     if channels == n and places >= n:
         for begin in range(0, places, n):

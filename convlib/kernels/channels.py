@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from convlib import parallel
+from convlib.kernels import gemm
 from convlib.kernels.blocks import (
     COLUMNS,
     add_products,
@@ -41,6 +42,7 @@ __all__ = [
     "suits",
     "forward",
     "input_grad",
+    "weight_grad",
 ]
 
 
@@ -375,3 +377,8 @@ def input_grad(weight, grad_output, geometry, jobs):
     grad_input = np.empty((g.batch, g.in_channels, g.height, g.width), weight.dtype)
     no_bias = np.zeros(g.in_channels, weight.dtype)
     return _correlate(grad_output, weight, no_bias, grad_input, g, _backward, jobs)
+
+
+def weight_grad(input, grad_output, geometry, jobs):
+    """Compute the gradient of the weights by the matrix product (Chapters 11 and 14)."""
+    return gemm.weight_grad(input, grad_output, geometry, jobs)

@@ -1,7 +1,7 @@
 # Exported from chapters/ by tools/export.py: edit the chapter, not this file.
 """Large kernels: the layer as a product of values at many points (FFT).
 
-Chapter 14 builds this module. It needs NumPy alone.
+Chapter 15 builds this module. It needs NumPy alone.
 """
 
 from functools import lru_cache
@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 
-# Chapter "Choosing" (chapters/14_choosing.ipynb)
+# Chapter "Choosing" (chapters/15_choosing.ipynb)
 
 VALUES_AT_ONCE = 2**21  # so many values of images are kept at a time
 VALUES_NEARBY = 2**16  # so many stay in the small cache
@@ -39,7 +39,7 @@ SMALL_PRODUCT = 2**16  # a product of matrices with more multiplications starts 
 
 
 class FourierPlan(NamedTuple):
-    """The points of a layer, and the powers for its weights (Chapter 14)."""
+    """The points of a layer, and the powers for its weights (Chapter 15)."""
 
     rows: int  # points for the rows
     columns: int  # points for the columns ...
@@ -49,13 +49,13 @@ class FourierPlan(NamedTuple):
 
 
 def suits(geometry, dtype):
-    """Tell whether values can compute a layer: in float32 and float64 (Chapter 14)."""
+    """Tell whether values can compute a layer: in float32 and float64 (Chapter 15)."""
     return np.dtype(dtype).char in "fd"
 
 
 @lru_cache(maxsize=4096)
 def points_for(number):
-    """Return the next number that is a product of 2, 3 and 5 (Chapter 14)."""
+    """Return the next number that is a product of 2, 3 and 5 (Chapter 15)."""
     for candidate in range(number, 2 * number + 1):
         rest = candidate
         for prime in (2, 3, 5):
@@ -66,7 +66,7 @@ def points_for(number):
 
 
 def points(geometry):
-    """Return how many points a layer needs for its rows and columns (Chapter 14)."""
+    """Return how many points a layer needs for its rows and columns (Chapter 15)."""
     g = geometry
     return tuple(
         points_for(max(size + max(zeros), (places - 1) * step + 1))
@@ -85,7 +85,7 @@ def _powers(points, count, shifts):
 
 @lru_cache(maxsize=64)
 def fourier_plan(geometry, char):
-    """Return the plan of a layer with numbers of data type `char` (Chapter 14)."""
+    """Return the plan of a layer with numbers of data type `char` (Chapter 15)."""
     g = geometry
     (rows, columns), half = points(g), points(g)[1] // 2 + 1
     dtype = np.complex64 if char == "f" else np.complex128
@@ -304,7 +304,7 @@ def _by_tap(weight, geometry, axes, plan):
 
 
 def forward(input, weight, bias, geometry, jobs):
-    """Return the output, or None if something in it is not finite (Chapter 14)."""
+    """Return the output, or None if something in it is not finite (Chapter 15)."""
     g, plan = geometry, fourier_plan(geometry, input.dtype.char)
     output = np.empty(output_shape(g), input.dtype)
     if g.in_channels == g.groups:
@@ -317,7 +317,7 @@ def forward(input, weight, bias, geometry, jobs):
 
 
 def input_grad(weight, grad_output, geometry, jobs):
-    """Return the learning flow, or None if something in it is not finite (Chapter 14)."""
+    """Return the learning flow, or None if something in it is not finite (Chapter 15)."""
     g, plan = geometry, fourier_plan(geometry, weight.dtype.char)
     grad_input = np.empty(g[:4], weight.dtype)
     if g.in_channels == g.groups:
@@ -330,7 +330,7 @@ def input_grad(weight, grad_output, geometry, jobs):
 
 
 def weight_grad(input, grad_output, geometry, jobs):
-    """Return the gradient of the weights, or None if it is not finite (Chapter 14)."""
+    """Return the gradient of the weights, or None if it is not finite (Chapter 15)."""
     g, plan, dtype = geometry, fourier_plan(geometry, input.dtype.char), input.dtype
     sources, targets = g.in_channels // g.groups, g.out_channels // g.groups
     grad_weight = np.empty((g.out_channels, sources, g.kernel_height, g.kernel_width), dtype)

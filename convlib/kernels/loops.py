@@ -72,22 +72,22 @@ def conv2d_backward(input, weight, grad_output, stride, corner, dilation, groups
                                     grad[o, i, u, v] += flow * input[n, first + i, r, c]
 
 
-# Chapter "Choosing" (chapters/14_choosing.ipynb)
+# Chapter "Choosing" (chapters/15_choosing.ipynb)
 
 def suits(geometry, dtype):
-    """Tell whether the loops can compute a layer: in float32 and float64 (Chapter 14)."""
+    """Tell whether the loops can compute a layer: in float32 and float64 (Chapter 15)."""
     return np.dtype(dtype).char in "fd"
 
 
 def forward(input, weight, bias, geometry, jobs):
-    """Return the output, whatever the numbers; one job does it all (Chapter 14)."""
+    """Return the output, whatever the numbers; one job does it all (Chapter 15)."""
     output = np.empty(output_shape(geometry), input.dtype)
     conv2d(input, weight, bias, *settings(geometry), output)
     return output
 
 
 def input_grad(weight, grad_output, geometry, jobs):
-    """Return the learning flow, whatever the numbers (Chapter 14)."""
+    """Return the learning flow, whatever the numbers (Chapter 15)."""
     grad_input = np.empty(geometry[:4], weight.dtype)
     conv2d_backward(
         grad_input, weight, grad_output, *settings(geometry), True, grad_input
@@ -96,7 +96,7 @@ def input_grad(weight, grad_output, geometry, jobs):
 
 
 def weight_grad(input, grad_output, geometry, jobs):
-    """Return the gradient of the weights, whatever the numbers (Chapter 14)."""
+    """Return the gradient of the weights, whatever the numbers (Chapter 15)."""
     g = geometry
     size = g.out_channels, g.in_channels // g.groups, g.kernel_height, g.kernel_width
     grad_weight = np.empty(size, input.dtype)

@@ -139,21 +139,21 @@ def conv2d_weight_grad(input, grad_output, stride, corner, dilation, groups, gra
     return True
 
 
-# Chapter "Choosing" (chapters/14_choosing.ipynb)
+# Chapter "Choosing" (chapters/15_choosing.ipynb)
 
 def suits(geometry, dtype):
-    """Tell whether tiny planes can compute a layer: in float32 and float64 (Chapter 14)."""
+    """Tell whether tiny planes can compute a layer: in float32 and float64 (Chapter 15)."""
     return np.dtype(dtype).char in "fd"
 
 
 def settings(geometry):
-    """Return stride, zeros above and to the left, dilation and groups (Chapter 14)."""
+    """Return stride, zeros above and to the left, dilation and groups (Chapter 15)."""
     g = geometry
     return g.stride, (g.padding[0][0], g.padding[1][0]), g.dilation, g.groups
 
 
 def forward(input, weight, bias, geometry, jobs):
-    """Return the output, or None if a weight is not finite; one job does it all (Chapter 14)."""
+    """Return the output, or None if a weight is not finite; one job does it all (Chapter 15)."""
     g = geometry
     output = np.empty((g.batch, g.out_channels, g.out_height, g.out_width), input.dtype)
     sound = conv2d(input, weight, bias, *settings(geometry), output)
@@ -161,14 +161,14 @@ def forward(input, weight, bias, geometry, jobs):
 
 
 def input_grad(weight, grad_output, geometry, jobs):
-    """Return the learning flow, or None if a weight is not finite (Chapter 14)."""
+    """Return the learning flow, or None if a weight is not finite (Chapter 15)."""
     grad_input = np.empty(geometry[:4], weight.dtype)
     sound = conv2d_input_grad(weight, grad_output, *settings(geometry), grad_input)
     return grad_input if sound else None
 
 
 def weight_grad(input, grad_output, geometry, jobs):
-    """Return the gradient of the weights, or None if the flow is not finite (Chapter 14)."""
+    """Return the gradient of the weights, or None if the flow is not finite (Chapter 15)."""
     g = geometry
     size = g.out_channels, g.in_channels // g.groups, g.kernel_height, g.kernel_width
     grad_weight = np.empty(size, input.dtype)
