@@ -474,7 +474,8 @@ def _plan(geometry, channels, in_place, plane, step, deals, phases, steps, out_s
         end = (images - 1) * lie[3] + (lie[0] - 1) * lie[2] + lie[1]
         space += _round_up(end, 3 * n) * targets
     room = PACKED_TAPS if any(phase[-1] > 1 for phase in table) else TAPS_AT_ONCE
-    at_once = sources if in_place else max(1, NUMBERS_AT_ONCE // (len(deals) * length))
+    least = room // max(1, *(phase[1] for phase in table))  # or the blocks are too short
+    at_once = sources if in_place else max(1, least, NUMBERS_AT_ONCE // (len(deals) * length))
     at_once = -(-sources // -(-sources // at_once))
     if not in_place:
         space += at_once * len(deals) * length + 3 * n
