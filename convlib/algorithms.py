@@ -23,6 +23,7 @@ __all__ = [
     "FOURIER_WEIGHTS",
     "ENOUGH_CHANNELS",
     "PLANES_AT_HAND",
+    "SUMS_AT_HAND",
     "choose_forward",
     "choose_input_grad",
     "choose_weight_grad",
@@ -89,6 +90,7 @@ FOURIER_ALONE = 5  # or so many, where each channel is alone,
 FOURIER_WEIGHTS = 1.5  # times this for the gradient of the weights
 ENOUGH_CHANNELS = 16  # on both sides: transforms and packing are shared by so many, and pay
 PLANES_AT_HAND = 64  # the planes of so many channels stay near: rows straight into the output
+SUMS_AT_HAND = 4000  # and so many sums of the gradient of the weights
 
 
 def _first(names, can):
@@ -109,6 +111,13 @@ def _is_thin(geometry):
     return min(g.in_channels, g.out_channels) // g.groups < ENOUGH_CHANNELS
 
 
+def _weights(geometry):
+    """How many weights a group has."""
+    g = geometry
+    channels = g.in_channels // g.groups * (g.out_channels // g.groups)
+    return channels * g.kernel_height * g.kernel_width
+
+
 def _choose_correlation(sources, geometry, can):
     """Name the algorithm that makes images from the images of so many channels."""
     if work(geometry) <= FEW and can("tiny"):
@@ -122,7 +131,8 @@ def _choose_correlation(sources, geometry, can):
     few_planes = sources // geometry.groups <= PLANES_AT_HAND
     if (_is_thin(geometry) or few_planes) and can("thin"):
         return "thin"
-    return _first(("gemm", "direct") if _is_thin(geometry) else ("channels", "direct"), can)
+    wide = not _is_thin(geometry) and geometry.kernel_height * geometry.kernel_width > 1
+    return _first(("channels", "gemm", "direct") if wide else ("gemm", "direct"), can)
 
 
 def choose_forward(geometry, can):
@@ -145,7 +155,7 @@ def choose_weight_grad(geometry, can):
         return "fft"
     if can("depthwise"):
         return "depthwise"
-    if _is_thin(geometry) and can("thin"):
+    if _is_thin(geometry) and _weights(geometry) <= SUMS_AT_HAND and can("thin"):
         return "thin"
     return _first(("gemm", "direct"), can)
 

@@ -598,6 +598,26 @@ def test_other_kinds_of_numbers_are_refused(dtype):
         call(input=INPUT.astype("i8").astype(dtype))
 
 
+RAGGED = [[[1, 2], [3]]] * 4
+RAGGED_CALLS = {
+    "input": [lambda: call(input=RAGGED), lambda: convlib.conv2d_weight_grad(RAGGED, WEIGHT.shape, FLOW)],
+    "weight": [lambda: call(weight=RAGGED), lambda: convlib.conv2d_input_grad(INPUT.shape, RAGGED, FLOW)],
+    "bias": [lambda: call(bias=RAGGED)],
+    "grad_output": [
+        lambda: call_input_grad(grad_output=RAGGED),
+        lambda: call_weight_grad(grad_output=RAGGED),
+        lambda: convlib.conv2d_bias_grad(RAGGED),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", RAGGED_CALLS)
+def test_lists_with_rows_of_different_lengths_are_refused_by_name(name):
+    for function in RAGGED_CALLS[name]:
+        with pytest.raises(ValueError, match=f"^{name}: expected an array of numbers, got rows of different lengths"):
+            function()
+
+
 @pytest.mark.parametrize("size", [(2, 6, 4, 4), (2, 5, 3, 4), (6, 3, 4), (1, 6, 3, 4), (2, 6, 3, 4, 1)])
 @pytest.mark.parametrize("function", FUNCTIONS[1:], ids=lambda function: function.__name__)
 def test_a_flow_of_another_shape_is_refused(size, function):
