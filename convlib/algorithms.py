@@ -39,8 +39,15 @@ __all__ = [
 
 try:
     from convlib.kernels import (
-        channels, depthwise, direct, gemm, loops, small, thin, winograd,
-    )  # fmt: skip
+        channels,
+        depthwise,
+        direct,
+        gemm,
+        loops,
+        small,
+        thin,
+        winograd,
+    )
 
     _compiled = {
         "tiny": small, "thin": thin, "depthwise": depthwise, "winograd": winograd,

@@ -81,6 +81,7 @@ SPECIAL = {
     "uneven padding": ((2, 6, 9, 20), (50, 6, 3, 2), {"padding": ((0, 2), (3, 1))}),
     "depthwise": ((2, 6, 9, 9), (6, 1, 3, 3), {"padding": 1, "groups": 6}),
     "one column, stride beyond": ((2, 3, 17, 1), (15, 1, 1, 1), {"stride": (1, 3), "groups": 3}),
+    "one row of outputs, several pictures": ((3, 4, 4, 71), (14, 2, 4, 2), {"stride": (4, 2), "groups": 2}),
     "one column": ((3, 4, 50, 1), (9, 4, 3, 1), {"padding": (1, 0)}),
 }
 

@@ -485,7 +485,7 @@ def _plan(geometry, channels, in_place, plane, step, deals, phases, steps, out_s
         images, sources, targets, g.groups, g.kernel_height * g.kernel_width, at_once, in_place,
         (*plane, length), step, np.array(deals, np.int64), np.concatenate(shifts),
         np.concatenate(wheres), steps[1], room, np.array(table, np.int64),
-        alone and table[0][4] == 1, out_step, parts,
+        alone and table[0][4] == 1 and table[0][7] == table[0][5], out_step, parts,
     )  # fmt: skip
     return plan, space + 4 * n * room
 
