@@ -12,6 +12,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from convlib.kernels.planes import fill
+from convlib.kernels.shuffles import transpose
 from convlib.kernels.simd import VectorType, compiled, lanes, lanes_of
 
 __all__ = [
@@ -21,7 +22,6 @@ __all__ = [
     "store_many",
     "load_block",
     "store_block",
-    "transpose",
     "add_products",
     "linear_map",
     "add_to_all",
@@ -129,31 +129,6 @@ def _store_many(typing_context, array, place, step, vectors):
         return context.get_dummy_value()
 
     return types.void(array, types.intp, types.intp, vectors), generate
-
-
-@intrinsic
-def _transpose(typing_context, source, place, step, target, target_place, target_step):
-    vector = VectorType(source.dtype)
-    count = vector.lanes
-
-    def generate(context, builder, signature, arguments):
-        places = _steps(builder, *arguments[1:3], count)
-        rows = _read(context, builder, signature.args[0], arguments[0], places, vector)
-        order = ir.VectorType(ir.IntType(32), count)
-        low = [k // 2 + k % 2 * count for k in range(count)]
-        high = [k + count // 2 for k in low]
-        halves = ir.Constant(order, low), ir.Constant(order, high)
-        for _ in range(count.bit_length() - 1):
-            rows = [
-                builder.shuffle_vector(rows[k // 2], rows[(k + count) // 2], halves[k % 2])
-                for k in range(count)
-            ]
-        places = _steps(builder, *arguments[4:], count)
-        _write(context, builder, signature.args[3], arguments[3], places, rows)
-        return context.get_dummy_value()
-
-    numbers = types.intp
-    return types.void(source, numbers, numbers, target, numbers, numbers), generate
 
 
 COLUMNS = 2  # vectors in a row of a block
@@ -310,11 +285,6 @@ def _plain_store_block(array, place, row_step, block):
         _plain_store(array, row, len(block[0]), block[k : k + COLUMNS])
 
 
-def _plain_transpose(source, place, step, target, target_place, target_step):
-    rows = _plain_load(source, place, step, (0,) * lanes_of(source.dtype))
-    _plain_store(target, target_place, target_step, tuple(np.array(rows).T))
-
-
 def _plain_add_products(block, left, i, left_step, right, j, right_step):
     columns = _plain_load(right, j, right_step, (0,) * COLUMNS)
     rows = len(block) // COLUMNS
@@ -352,7 +322,7 @@ def _plain_add_zero_times(check, vectors):
 
 if numba.config.DISABLE_JIT:
     zeros_like, load_many, store_many = _plain_zeros, _plain_load, _plain_store
-    load_block, store_block, transpose = _plain_load_block, _plain_store_block, _plain_transpose
+    load_block, store_block = _plain_load_block, _plain_store_block
     add_products, linear_map = _quiet(_plain_add_products), _plain_map
     add_to_all, add_zero_times = _quiet(_plain_add), _quiet(_plain_add_zero_times)
 else:
@@ -382,18 +352,12 @@ else:
             _store_block(array, place, row_step, block)
 
         @compiled
-        def transpose(source, place, step, target, target_place, target_step):
-            _check(source, place, step, lanes(source), lanes(source))
-            _check(target, target_place, target_step, lanes(source), lanes(source))
-            _transpose(source, place, step, target, target_place, target_step)
-
-        @compiled
         def add_products(block, left, i, left_step, right, j, right_step):
             _check(left, i, left_step, len(block) // COLUMNS, 1)
             _check(right, j, right_step, COLUMNS, lanes(right))
             return _add_products(block, left, i, left_step, right, j, right_step)
     else:
-        load_many, store_many, transpose = _load_many, _store_many, _transpose
+        load_many, store_many = _load_many, _store_many
         load_block, store_block, add_products = _load_block, _store_block, _add_products
 
 

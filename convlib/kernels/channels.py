@@ -18,10 +18,10 @@ from convlib.kernels.blocks import (
     lanes_to_channels,
     load_block,
     store_block,
-    transpose,
 )
 from convlib.kernels.planes import copy, fill
 from convlib.kernels.plans import _backward_axis
+from convlib.kernels.shuffles import transpose
 from convlib.kernels.simd import REGISTER_BYTES, compiled, lanes, lanes_of, load, store
 
 __all__ = [

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from convlib.kernels.plans import _plane_axis, _round_up
-from convlib.kernels.simd import compiled, every_second, inlined, lanes, lanes_of, load_some, store
+from convlib.kernels.shuffles import every_second
+from convlib.kernels.simd import compiled, inlined, lanes, lanes_of, load_some, store
 
 __all__ = ["PaddedPlane", "copy_row", "fill_plane", "plane_for", "forward_plane"]
 

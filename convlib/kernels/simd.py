@@ -28,7 +28,6 @@ __all__ = [
     "inlined",
     "load_some",
     "store_some",
-    "every_second",
 ]
 
 
@@ -279,16 +278,6 @@ def _store_some(typing_context, array, index, vector, count):
     return types.void(array, types.intp, vector, types.intp), generate
 
 
-@intrinsic
-def _every_second(typing_context, first, second):
-    def generate(context, builder, signature, arguments):
-        lanes = [2 * lane for lane in range(first.lanes)]
-        picked = ir.Constant(ir.VectorType(ir.IntType(32), first.lanes), lanes)
-        return builder.shuffle_vector(*arguments, picked)
-
-    return first(first, second), generate
-
-
 def inlined(function):
     """As `compiled`, for a small function whose body takes the place of each call.
 
@@ -317,11 +306,7 @@ if numba.config.DISABLE_JIT:
         if count > 0:
             _check_room(array, index, count)
             array[index : index + count] = vector[:count]
-
-    def every_second(first, second):
-        return np.concatenate((first[::2], second[::2]))
 else:
-    every_second = _every_second
     if numba.config.BOUNDSCHECK or REGISTER_BYTES == 16:
         _watched = bool(numba.config.BOUNDSCHECK)
         _check_some = compiled(_check_room)

@@ -25,10 +25,10 @@ from convlib.kernels.blocks import (
     load_many,
     store_block,
     store_many,
-    transpose,
     zeros_like,
 )
 from convlib.kernels.planes import fill
+from convlib.kernels.shuffles import transpose
 from convlib.kernels.simd import compiled, lanes, lanes_of, load, total
 from convlib.kernels.transforms import winograd_matrices
 
@@ -517,7 +517,7 @@ def weights_outside(job, jobs, flow, V, grad_weight, checks, s, f, room, portion
 TILES_AT_ONCE = 56  # in a portion: their pieces stay in the cache
 VECTORS_AT_ONCE = 4  # of sources, likewise
 FEW_PIECES = 800_000  # of weights: these stay in the cache, too
-SECTIONS = 8  # of the tiles, at most
+SECTIONS = 4  # of the tiles, at most
 
 
 def suits(geometry, dtype):
