@@ -21,7 +21,7 @@ class WrongResult(Exception):
 class Settings(NamedTuple):
     """How long and how strictly is measured."""
 
-    rounds: int = 9
+    rounds: int = 5
     # Two blocks are a round. /proc/stat counts in hundredths of a second: a round has to last several.
     block_seconds: float = 0.06
     # A round counts only if other processes used less than this share of one core.

@@ -580,17 +580,6 @@ SCHEMA = {
 }
 
 
-def without(schema, *names):
-    return {name: value for name, value in schema.items() if name not in names}
-
-
-# What was stored before variants, costs and the peak were measured. It goes with the next `make bench`.
-ROW_1 = without(ROW, "subject", "images")
-FORM_1 = without(SCHEMA, "variants", "prepared", "peak_gflops", "first_calls", "memory", "training", "batches",
-                 "variant_means", "algorithms", "variant_cases")
-FORM_1 |= {"cases": [ROW_1], "house": [ROW_1], "means": [without(MEAN, "subject")]}
-FORMS = {1: FORM_1, run.FORMAT: SCHEMA}
-
 
 def problems(value, schema=SCHEMA, where="result"):
     """Return where a stored value is not what the schema says; `...` stands for any name."""
@@ -625,12 +614,11 @@ class TestStored:
 
     def test_has_the_form_that_the_page_reads(self, path):
         document = read(path)
-        assert problems(document, FORMS[document["format"]]) == []
+        assert document["format"] == run.FORMAT, "run `make bench`"
+        assert problems(document) == []
 
     def test_has_the_costs_the_peak_and_the_algorithms(self, path):
         document = read(path)
-        if document["format"] == 1:
-            pytest.skip("stored before they were measured: run `make bench`")
         for name in ("first_calls", "memory", "training", "batches", "variant_cases"):
             assert document[name], name
         assert list(document["peak_gflops"]) == ["1", "2"]
@@ -670,8 +658,6 @@ class TestStored:
 
     def test_holds_the_means_of_its_own_ratios(self, path):
         document = read(path)
-        if document["format"] == 1:
-            pytest.skip("its rows do not name their subject: run `make bench`")
         assert document["means"] == run.means(document["cases"])
         assert document["variant_means"] == run.means(document["variant_cases"])
 
