@@ -595,7 +595,7 @@ def problems(value, schema=SCHEMA, where="result"):
                 for each in problems(item, schema.get(name, schema.get(...)), f"{where}.{name}")]
     if isinstance(value, bool) and schema is not bool or not isinstance(value, schema):
         return [f"{where}: {value!r}"]
-    if isinstance(value, str) and re.search(r"^[/~]|[A-Z]:\\|/home/|/root/", value):
+    if isinstance(value, str) and re.search(r"^[/~]|[A-Z]:\\|/(home|root)/", value):
         return [f"{where}: shows a path, {value}"]
     return [] if isinstance(value, str) or math.isfinite(value) else [f"{where}: {value}"]
 

@@ -13,7 +13,7 @@ from numba.extending import intrinsic
 
 from convlib.kernels.planes import fill
 from convlib.kernels.shuffles import transpose
-from convlib.kernels.simd import VectorType, compiled, lanes, lanes_of
+from convlib.kernels.simd import VectorType, address_of, compiled, lanes, lanes_of
 
 __all__ = [
     "COLUMNS",
@@ -35,8 +35,8 @@ __all__ = [
 
 def _place(context, builder, array_type, array, index, kind):
     """The address of array[index], where a vector begins."""
-    data = context.make_array(array_type)(context, builder, array).data
-    return builder.bitcast(builder.gep(data, [index]), kind.as_pointer())
+    address = address_of(context, builder, array_type, array, index)
+    return builder.bitcast(address, kind.as_pointer())
 
 
 def _steps(builder, place, step, count):
@@ -145,10 +145,11 @@ def _add_products(typing_context, block, left, i, left_step, right, j, right_ste
         first = ir.Constant(ir.VectorType(ir.IntType(32), vector.lanes), [0] * vector.lanes)
         places = _steps(builder, *arguments[5:], COLUMNS)
         columns = _read(context, builder, signature.args[4], arguments[4], places, vector)
-        data = context.make_array(signature.args[1])(context, builder, arguments[1]).data
         sums = []
         for place in _steps(builder, *arguments[2:4], len(results) // COLUMNS):
-            number = builder.load(builder.gep(data, [place]))
+            number = builder.load(
+                address_of(context, builder, signature.args[1], arguments[1], place)
+            )
             lane = builder.insert_element(empty, number, ir.Constant(ir.IntType(32), 0))
             row = builder.shuffle_vector(lane, empty, first)
             for column in columns:

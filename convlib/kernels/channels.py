@@ -20,7 +20,7 @@ from convlib.kernels.blocks import (
     store_block,
 )
 from convlib.kernels.planes import copy, fill
-from convlib.kernels.plans import _backward_axis
+from convlib.kernels.plans import backward_axis, divide_up
 from convlib.kernels.shuffles import transpose
 from convlib.kernels.simd import REGISTER_BYTES, compiled, lanes, lanes_of, load, store
 
@@ -241,10 +241,6 @@ NUMBERS_IN_A_SET = 250_000  # of the planes of several images, for layers with m
 MANY_WEIGHTS = 300_000
 
 
-def _ceil(number, step):
-    return -(-number // step)
-
-
 def _forward(g):
     """Sizes of a forward pass, and taps, shifts and phases: there is one."""
     line = (g.out_width - 1) * g.stride[1] + (g.kernel_width - 1) * g.dilation[1] + 1
@@ -259,9 +255,9 @@ def _forward(g):
 
 def _backward(g):
     """The same of a learning flow: a phase for each place in a step of the stride."""
-    down, top, _ = _backward_axis(g.height, g.kernel_height, g.stride[0], g.padding[0][0],
+    down, top, _ = backward_axis(g.height, g.kernel_height, g.stride[0], g.padding[0][0],
                                  g.dilation[0], g.out_height)
-    across, left, width = _backward_axis(g.width, g.kernel_width, g.stride[1], g.padding[1][0],
+    across, left, width = backward_axis(g.width, g.kernel_width, g.stride[1], g.padding[1][0],
                                         g.dilation[1], g.out_width)
     line = max([width] + [left + shift + count for _, count, vs in across for _, shift in vs])
     taps, shifts, phases = [], [], []
@@ -288,16 +284,16 @@ def _plan(geometry, lay_out, dtype, jobs):
                            out_width=g.height * g.width)  # fmt: skip
     sizes, taps, shifts, phases = lay_out(g)
     sources, targets, line, step = sizes[0], sizes[1], sizes[7], sizes[10][0]
-    panels, phases = _ceil(targets, COLUMNS * n), np.array(phases, np.int64)
+    panels, phases = divide_up(targets, COLUMNS * n), np.array(phases, np.int64)
     lengths = (phases[:, 1] - phases[:, 0]) * panels * sources * COLUMNS * n
     phases[:, 2] = np.cumsum(lengths) - lengths
     rows, extent = int(phases[:, 5].max()), max(shifts, default=0) // line + 1
     band = max(1, min(rows, (NUMBERS_AT_ONCE // (sources * line) - extent) // step + 1))
-    band = _ceil(rows, _ceil(rows, band))  # all about equal
+    band = divide_up(rows, divide_up(rows, band))  # all about equal
     size, images = ((band - 1) * step + extent) * line * sources, 1
     if band == rows and sources * targets * sizes[12] >= MANY_WEIGHTS:
-        images = max(1, min(_ceil(g.batch, jobs), NUMBERS_IN_A_SET // size))
-    items = _ceil(g.batch, images) * g.groups * _ceil(rows, band)
+        images = max(1, min(divide_up(g.batch, jobs), NUMBERS_IN_A_SET // size))
+    items = divide_up(g.batch, images) * g.groups * divide_up(rows, band)
     parts = 1 if items >= jobs else min(panels, jobs)
     plan = ChannelPlan(*sizes, panels, int(lengths.sum()), images, band, rows, int(extent), parts)
     results = min(plan.out_height, band * plan.out_step[0]) * plan.out_width * COLUMNS * n

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from convlib import parallel
-from convlib.kernels.plans import _backward_axis, _plane_axis
+from convlib.kernels.plans import backward_axis, plane_axis, round_up
 from convlib.kernels.shuffles import every_second, in_order, in_turns, transpose
 from convlib.kernels.simd import REGISTER_BYTES, broadcast, compiled, fma, lanes, lanes_of, load, store
 
@@ -417,10 +417,6 @@ def _collect(results, output, plan, some, channels):
         r += pitch * channels[1]
 
 
-def _round_up(number, step):
-    return -(-number // step) * step
-
-
 def _results(phase, width, height, images, in_place, alone, targets, panel):
     """How the results of a phase lie in rows, with or without nonsense behind each.
 
@@ -460,7 +456,7 @@ def _plan(geometry, channels, in_place, plane, step, deals, phases, steps, out_s
     g, (sources, targets), (height, width) = geometry, channels, plane[:2]
     images = _images_together(g, sources, targets, phases[0][-2] * phases[0][-1], jobs)
     farthest = max((shift for phase in phases for _, shift in phase[1]), default=0)
-    length = height * width if in_place else _round_up(images * height * width + farthest, 16)
+    length = height * width if in_place else round_up(images * height * width + farthest, 16)
     channel, alone = np.arange(sources)[:, np.newaxis], len(phases) == 1 and out_step == (1, 1)
     table, shifts, wheres, begin, space = [], [], [], 0, 0
     for phase in phases:
@@ -472,7 +468,7 @@ def _plan(geometry, channels, in_place, plane, step, deals, phases, steps, out_s
         table.append((begin, len(where), row, column, *lie))
         begin += sources * len(where)
         end = (images - 1) * lie[3] + (lie[0] - 1) * lie[2] + lie[1]
-        space += _round_up(end, 3 * n) * targets
+        space += round_up(end, 3 * n) * targets
     room = PACKED_TAPS if any(phase[-1] > 1 for phase in table) else TAPS_AT_ONCE
     least = room // max(1, *(phase[1] for phase in table))  # or the blocks are too short
     at_once = sources if in_place else max(1, least, NUMBERS_AT_ONCE // (len(deals) * length))
@@ -494,7 +490,7 @@ def _axis_forward(size, kernel_size, stride, padding, dilation, out_size):
     """The phases that the weights meet along one axis, phase and shift of each; the length."""
     at = [u * dilation for u in range(kernel_size)]
     used = sorted({a % stride for a in at})
-    length = _plane_axis(size, padding, stride, out_size)
+    length = plane_axis(size, padding, stride, out_size)
     return used, [(used.index(a % stride), a // stride) for a in at], length
 
 
@@ -521,9 +517,9 @@ def forward_plan(geometry, dtype, jobs):
 def input_grad_plan(geometry, dtype, jobs):
     """Return the plan of a learning flow, and the size of its workspace (Chapter 11)."""
     g = geometry
-    down, top, rows = _backward_axis(g.height, g.kernel_height, g.stride[0],
+    down, top, rows = backward_axis(g.height, g.kernel_height, g.stride[0],
                                      g.padding[0][0], g.dilation[0], g.out_height)
-    across, left, width = _backward_axis(g.width, g.kernel_width, g.stride[1],
+    across, left, width = backward_axis(g.width, g.kernel_width, g.stride[1],
                                          g.padding[1][0], g.dilation[1], g.out_width)
     in_place = (rows, width, top, left) == (g.out_height, g.out_width, 0, 0)
     phases = [
@@ -775,7 +771,7 @@ def weight_grad_plan(geometry, dtype, jobs):
     """Return the plan of the weights' gradient, its sections, and its workspace (Chapter 11)."""
     g, n = geometry, lanes_of(dtype)
     sources, targets = g.in_channels // g.groups, g.out_channels // g.groups
-    rows, width = (_plane_axis(*axis, 1, 1) for axis in
+    rows, width = (plane_axis(*axis, 1, 1) for axis in
                    zip((g.height, g.width), g.padding, strict=True))  # fmt: skip
     u, v = np.indices((g.kernel_height, g.kernel_width)).reshape(2, -1)
     places, (zeros_below, zeros_behind) = g.out_height * g.out_width, np.array(g.padding)[:, 1]
@@ -783,7 +779,7 @@ def weight_grad_plan(geometry, dtype, jobs):
     images = max(1, min(-(-g.batch // sections), RESULTS_AT_ONCE // (targets * places)))
     in_place, length = not any(sum(g.padding, ())), rows * width
     if not in_place:
-        length = _round_up(images * length + int(zeros_below * width + zeros_behind), 16)
+        length = round_up(images * length + int(zeros_below * width + zeros_behind), 16)
     k_parts = c_parts = 1
     if sections == 1 and g.groups % jobs:
         k_parts = min(jobs, -(-targets // (4 * n)))
@@ -791,7 +787,7 @@ def weight_grad_plan(geometry, dtype, jobs):
     at_once = sources if in_place else min(sources, max(1, NUMBERS_AT_ONCE // length // 6) * 6)
     shifts = u * g.dilation[0] * width + v * g.dilation[1]
     shifts = (np.arange(sources)[:, np.newaxis] * length + shifts).ravel().astype(np.int64)
-    padded, taps = _round_up(targets, 2 * n), _round_up(shifts.size, 6)
+    padded, taps = round_up(targets, 2 * n), round_up(shifts.size, 6)
     space = padded * (taps + images * places) + (0 if in_place else at_once * length + n)
     plan = WeightGradPlan(
         images, sources, targets, g.groups, at_once, in_place,

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from convlib.kernels.plans import _plane_axis, _round_up
+from convlib.kernels.plans import plane_axis, round_up
 from convlib.kernels.shuffles import every_second
 from convlib.kernels.simd import compiled, inlined, lanes, lanes_of, load_some, store
 
@@ -78,9 +78,9 @@ def fill_plane(images, start, height, width, layout, planes, place):
 
 def plane_for(rows, width, corner, phases, results, farthest, dtype):
     """The plane for results of so many rows and columns, computed in vectors (Chapter 12)."""
-    last = (results[0] - 1) * width + _round_up(results[1], lanes_of(dtype))
+    last = (results[0] - 1) * width + round_up(results[1], lanes_of(dtype))
     written = rows * width + max(0, corner[1])
-    length = _round_up(max(written, last + farthest), 16)
+    length = round_up(max(written, last + farthest), 16)
     return PaddedPlane(rows, width, *corner, *phases, length)
 
 
@@ -88,8 +88,8 @@ def forward_plane(geometry, dtype):
     """The plane of a forward pass, and phase and shift of each tap (Chapter 12)."""
     g = geometry
     (sh, sw), (dh, dw) = g.stride, g.dilation
-    rows = _plane_axis(g.height, g.padding[0], sh, g.out_height)
-    width = _plane_axis(g.width, g.padding[1], sw, g.out_width)
+    rows = plane_axis(g.height, g.padding[0], sh, g.out_height)
+    width = plane_axis(g.width, g.padding[1], sw, g.out_width)
     u, v = np.indices((g.kernel_height, g.kernel_width)).reshape(2, -1)
     shift = u * dh // sh * width + v * dw // sw
     corner, results = (g.padding[0][0], g.padding[1][0]), (g.out_height, g.out_width)

@@ -20,8 +20,12 @@ __all__ = [
     "SUMS",
     "CorrelationPlan",
     "WeightGradPlan",
+    "divide_up",
+    "round_up",
+    "plane_axis",
     "forward_plan",
     "weight_grad_plan",
+    "backward_axis",
     "input_grad_plan",
 ]
 
@@ -54,8 +58,14 @@ class WeightGradPlan(NamedTuple):
     portion: int  # places at once
 
 
-def _round_up(number, step):
-    return -(-number // step) * step
+def divide_up(number, step):
+    """Return how many steps reach a number, the last one whole (Chapter 10)."""
+    return -(-number // step)
+
+
+def round_up(number, step):
+    """Return the next multiple of a step (Chapter 10)."""
+    return divide_up(number, step) * step
 
 
 def _images_together(batch, numbers, jobs):
@@ -66,15 +76,18 @@ def _images_together(batch, numbers, jobs):
 def _layout(images, rows, width, corner, phases, results, farthest, step):
     """The layout for results of so many rows and columns, computed `step` at a time."""
     used = ((images - 1) * rows + results[0] - 1) * width + results[1]
-    computed = max(_round_up(used, step), images * rows * width)
-    length = _round_up(computed + farthest, 16)
+    computed = max(round_up(used, step), images * rows * width)
+    length = round_up(computed + farthest, 16)
     return PlaneLayout(
-        images, rows, width, *corner, *phases, length, _round_up(computed, 16)
+        images, rows, width, *corner, *phases, length, round_up(computed, 16)
     )
 
 
-def _plane_axis(size, padding, stride, out_size):
-    """Rows of an image in a plane (or numbers in a row): neighbours share their zeros."""
+def plane_axis(size, padding, stride, out_size):
+    """Return the rows of an image in a plane, or its numbers in a row (Chapter 10).
+
+    Neighbours share their zeros.
+    """
     before, after = padding
     if stride == 1:
         return max(size + max(before, after), out_size)
@@ -85,8 +98,8 @@ def _forward_layout(geometry, images_of, step):
     """The layout of the forward pass, and phase and shift of each tap (u, v)."""
     g = geometry
     (sh, sw), (dh, dw) = g.stride, g.dilation
-    rows = _plane_axis(g.height, g.padding[0], sh, g.out_height)
-    width = _plane_axis(g.width, g.padding[1], sw, g.out_width)
+    rows = plane_axis(g.height, g.padding[0], sh, g.out_height)
+    width = plane_axis(g.width, g.padding[1], sw, g.out_width)
     u, v = np.indices((g.kernel_height, g.kernel_width)).reshape(2, -1)
     shift = u * dh // sh * width + v * dw // sw
     layout = _layout(
@@ -131,7 +144,7 @@ def weight_grad_plan(geometry, dtype):
         g, lambda numbers: _images_together(g.batch, numbers, 1), lanes
     )
     shifts = (phase * layout.length + shift).astype(np.int64)
-    panels = 1 if targets == 1 else _round_up(targets, 2 * lanes)
+    panels = 1 if targets == 1 else round_up(targets, 2 * lanes)
     planes = sources * g.stride[0] * g.stride[1] * layout.length
     space = planes + panels * (layout.result_length + sources * shifts.size + 5)
     sets = -(-g.batch // layout.images)
@@ -142,7 +155,7 @@ def weight_grad_plan(geometry, dtype):
 def _correlation_plan(layout, shifts, phases, taps, sources, targets, geometry, jobs):
     """The plan, after the weights of the phases have got their places."""
     phases = np.array(phases, dtype=np.int64)
-    panel = 1 if targets == 1 else _round_up(targets, 4)
+    panel = 1 if targets == 1 else round_up(targets, 4)
     sizes = (phases[:, 1] - phases[:, 0]) * panel
     phases[:, 2] = np.cumsum(sizes) - sizes
     items = -(-geometry.batch // layout.images) * geometry.groups
@@ -158,10 +171,14 @@ def _correlation_plan(layout, shifts, phases, taps, sources, targets, geometry, 
     return plan, taps, plan.group_weights * geometry.groups, space
 
 
-def _backward_axis(size, kernel_size, stride, before, dilation, out_size):
-    """One axis of the learning flow: its phases, and the zeros that the flow needs.
+def backward_axis(size, kernel_size, stride, before, dilation, out_size):
+    """Return one axis of the learning flow: its phases, zeros before, and its size.
 
     Each phase is (first input row, number of rows, [(weight, shift), ...]).
+
+    Notes
+    -----
+    Source: Chapter 10.
     """
     phases = []
     for first in range(min(stride, size)):
@@ -186,9 +203,9 @@ def input_grad_plan(geometry, dtype, jobs):
     """
     g = geometry
     sources, targets = g.out_channels // g.groups, g.in_channels // g.groups
-    down, top, rows = _backward_axis(g.height, g.kernel_height, g.stride[0],
+    down, top, rows = backward_axis(g.height, g.kernel_height, g.stride[0],
                                      g.padding[0][0], g.dilation[0], g.out_height)
-    across, left, width = _backward_axis(g.width, g.kernel_width, g.stride[1],
+    across, left, width = backward_axis(g.width, g.kernel_width, g.stride[1],
                                          g.padding[1][0], g.dilation[1], g.out_width)
     step = lanes_of(dtype) * (6 if targets == 1 else 3)
     farthest = (max((a for _, _, taps in down for _, a in taps), default=0) + top) * width

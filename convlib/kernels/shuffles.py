@@ -9,7 +9,7 @@ from llvmlite import ir
 from numba import config, types
 from numba.extending import intrinsic
 
-from convlib.kernels.simd import VectorType, _address, _check_room, compiled, lanes, load, store
+from convlib.kernels.simd import VectorType, address_of, check_room, compiled, lanes, load, store
 
 __all__ = ["in_order", "every_second", "in_turns", "transpose"]
 
@@ -63,7 +63,7 @@ def _transpose(typing_context, source, s, s_step, target, t, t_step):
         pointer, align = context.get_value_type(vector).as_pointer(), vector.dtype.bitwidth // 8
         rows = []
         for _ in range(vector.lanes):
-            place = _address(context, builder, source_type, source, s)
+            place = address_of(context, builder, source_type, source, s)
             rows.append(builder.load(builder.bitcast(place, pointer)))
             rows[-1].align = align
             s = builder.add(s, s_step)
@@ -72,7 +72,7 @@ def _transpose(typing_context, source, s, s_step, target, t, t_step):
             rows = [_shuffle(builder, rows[i], rows[i + half], turns)
                     for i in range(half) for turns in halves]  # fmt: skip
         for row in rows:
-            place = _address(context, builder, target_type, target, t)
+            place = address_of(context, builder, target_type, target, t)
             builder.store(row, builder.bitcast(place, pointer), align=align)
             t = builder.add(t, t_step)
         return context.get_dummy_value()
@@ -101,7 +101,7 @@ if config.DISABLE_JIT:
 else:
     in_order, every_second, in_turns, transpose = _in_order, _every_second, _in_turns, _transpose
     if config.BOUNDSCHECK:
-        _check = compiled(_check_room)
+        _check = compiled(check_room)
 
         @compiled
         def transpose(source, s, s_step, target, t, t_step):

@@ -19,6 +19,8 @@ __all__ = [
     "compiled",
     "VectorType",
     "VectorModel",
+    "address_of",
+    "check_room",
     "lanes",
     "load",
     "store",
@@ -83,8 +85,8 @@ class VectorModel(models.PrimitiveModel):
         super().__init__(manager, vector, ir.VectorType(number, vector.lanes))
 
 
-def _address(context, builder, array_type, array, index):
-    """The address of array[index]."""
+def address_of(context, builder, array_type, array, index):
+    """Return the address of array[index], for LLVM (Chapter 10)."""
     data = context.make_array(array_type)(context, builder, array).data
     return builder.gep(data, [index])
 
@@ -99,7 +101,7 @@ def _load(typing_context, array, index):
     vector = VectorType(array.dtype)
 
     def generate(context, builder, signature, arguments):
-        address = _address(context, builder, signature.args[0], *arguments)
+        address = address_of(context, builder, signature.args[0], *arguments)
         pointer = context.get_value_type(vector).as_pointer()
         value = builder.load(builder.bitcast(address, pointer))
         value.align = array.dtype.bitwidth // 8
@@ -111,7 +113,7 @@ def _load(typing_context, array, index):
 @intrinsic
 def _store(typing_context, array, index, vector):
     def generate(context, builder, signature, arguments):
-        address = _address(context, builder, signature.args[0], *arguments[:2])
+        address = address_of(context, builder, signature.args[0], *arguments[:2])
         place = builder.bitcast(address, arguments[2].type.as_pointer())
         builder.store(arguments[2], place, align=array.dtype.bitwidth // 8)
         return context.get_dummy_value()
@@ -124,7 +126,7 @@ def _broadcast(typing_context, array, index):
     vector = VectorType(array.dtype)
 
     def generate(context, builder, signature, arguments):
-        number = builder.load(_address(context, builder, signature.args[0], *arguments))
+        number = builder.load(address_of(context, builder, signature.args[0], *arguments))
         empty = ir.Constant(context.get_value_type(vector), ir.Undefined)
         first = builder.insert_element(empty, number, ir.Constant(ir.IntType(32), 0))
         return builder.shuffle_vector(first, empty, _zeros(vector.lanes))
@@ -175,8 +177,8 @@ def _lanes(typing_context, array):
     return types.intp(array), generate
 
 
-def _check_room(array, index, count):
-    """Raise IndexError unless a whole vector of numbers lies inside the array."""
+def check_room(array, index, count):
+    """Raise IndexError unless `count` numbers lie inside the array (Chapter 10)."""
     if index < 0 or index > array.size - count:
         raise IndexError("a vector reaches outside its array")
 
@@ -187,11 +189,11 @@ if numba.config.DISABLE_JIT:
         return lanes_of(array.dtype)
 
     def load(array, index):
-        _check_room(array, index, lanes(array))
+        check_room(array, index, lanes(array))
         return array[index : index + lanes(array)].copy()
 
     def store(array, index, vector):
-        _check_room(array, index, lanes(array))
+        check_room(array, index, lanes(array))
         array[index : index + lanes(array)] = vector
 
     def broadcast(array, index):
@@ -208,7 +210,7 @@ if numba.config.DISABLE_JIT:
 else:
     lanes, broadcast, fma, total = _lanes, _broadcast, _fma, _total
     if numba.config.BOUNDSCHECK:
-        _check = compiled(_check_room)
+        _check = compiled(check_room)
 
         @compiled
         def load(array, index):
@@ -253,7 +255,7 @@ def _load_some(typing_context, array, index, count):
 
     def generate(context, builder, signature, arguments):
         kind = context.get_value_type(vector)
-        address = _address(context, builder, signature.args[0], *arguments[:2])
+        address = address_of(context, builder, signature.args[0], *arguments[:2])
         place = builder.bitcast(address, kind.as_pointer())
         align = ir.Constant(ir.IntType(32), array.dtype.bitwidth // 8)
         mask = _first_lanes(builder, arguments[2], kind.count)
@@ -267,7 +269,7 @@ def _load_some(typing_context, array, index, count):
 def _store_some(typing_context, array, index, vector, count):
     def generate(context, builder, signature, arguments):
         kind = arguments[2].type
-        address = _address(context, builder, signature.args[0], *arguments[:2])
+        address = address_of(context, builder, signature.args[0], *arguments[:2])
         place = builder.bitcast(address, kind.as_pointer())
         align = ir.Constant(ir.IntType(32), vector.dtype.bitwidth // 8)
         mask = _first_lanes(builder, arguments[3], kind.count)
@@ -297,19 +299,19 @@ if numba.config.DISABLE_JIT:
         vector = np.zeros(lanes(array), array.dtype)
         count = max(0, min(count, len(vector)))
         if count > 0:
-            _check_room(array, index, count)
+            check_room(array, index, count)
             vector[:count] = array[index : index + count]
         return vector
 
     def store_some(array, index, vector, count):
         count = max(0, min(count, len(vector)))
         if count > 0:
-            _check_room(array, index, count)
+            check_room(array, index, count)
             array[index : index + count] = vector[:count]
 else:
     if numba.config.BOUNDSCHECK or REGISTER_BYTES == 16:
         _watched = bool(numba.config.BOUNDSCHECK)
-        _check_some = compiled(_check_room)
+        _check_some = compiled(check_room)
 
         @inlined
         def load_some(array, index, count):

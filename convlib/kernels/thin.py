@@ -11,7 +11,7 @@ import numpy as np
 
 from convlib import parallel
 from convlib.kernels.padded import PaddedPlane, copy_row, fill_plane, forward_plane, plane_for
-from convlib.kernels.plans import _backward_axis
+from convlib.kernels.plans import backward_axis
 from convlib.kernels.simd import (
     REGISTER_BYTES,
     broadcast,
@@ -357,9 +357,9 @@ def forward(input, weight, bias, geometry, jobs):
 def _input_grad_plan(geometry, dtype, jobs):
     g = geometry
     sources, targets = g.out_channels // g.groups, g.in_channels // g.groups
-    down, top, rows = _backward_axis(g.height, g.kernel_height, g.stride[0],
+    down, top, rows = backward_axis(g.height, g.kernel_height, g.stride[0],
                                      g.padding[0][0], g.dilation[0], g.out_height)
-    across, left, width = _backward_axis(g.width, g.kernel_width, g.stride[1],
+    across, left, width = backward_axis(g.width, g.kernel_width, g.stride[1],
                                          g.padding[1][0], g.dilation[1], g.out_width)
     lowest = max((a for _, _, taps in down for _, a in taps), default=0) + top
     rightmost = max((b for _, _, taps in across for _, b in taps), default=0) + left

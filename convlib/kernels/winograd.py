@@ -28,6 +28,7 @@ from convlib.kernels.blocks import (
     zeros_like,
 )
 from convlib.kernels.planes import fill
+from convlib.kernels.plans import divide_up
 from convlib.kernels.shuffles import transpose
 from convlib.kernels.simd import compiled, lanes, lanes_of, load, total
 from convlib.kernels.transforms import winograd_matrices
@@ -537,15 +538,11 @@ def suits(geometry, dtype):
     )  # fmt: skip
 
 
-def _ceil(number, step):
-    return -(-number // step)
-
-
 def _tiling(taps, channels, size, out_size, corner, steps, turned):
     """The tiling of a layer from (sources, targets), heights, widths and the corner's zeros."""
     n = lanes_of(np.float32)
-    tiles = _ceil(out_size[0], OUTPUTS), _ceil(out_size[1], OUTPUTS)
-    vectors, panels = _ceil(channels[0], n), _ceil(channels[1], COLUMNS * n)
+    tiles = divide_up(out_size[0], OUTPUTS), divide_up(out_size[1], OUTPUTS)
+    vectors, panels = divide_up(channels[0], n), divide_up(channels[1], COLUMNS * n)
     pieces = OUTPUTS + taps - 1
     return Tiling(taps, pieces, pieces**2, *channels, *size, *out_size, *corner, *tiles,
                   *steps, turned, vectors, panels)
@@ -605,7 +602,7 @@ def _correlate(images, weight, bias, s, output, jobs):
     pieces, checks = s.all_pieces * s.panels * COLUMNS * n * s.vectors * n, np.empty(jobs, dtype)
     if pieces <= max(FEW_PIECES, s.all_pieces * tiles * s.vectors * n):
         portion = max(1, TILES_AT_ONCE // s.tile_columns)
-        portion = min(portion, _ceil(batch * s.tile_rows, jobs))
+        portion = min(portion, divide_up(batch * s.tile_rows, jobs))
         U = parallel.kept("pieces", pieces, dtype)
         space = _weights_scratch(s, 1)
         parallel.run(transform_all_weights, jobs, space, dtype, weight, s, U)
@@ -708,7 +705,7 @@ def _in_sections(images, flow, grad_weight, s, f, rows, checks):
     n, dtype, jobs = lanes_of(np.float32), grad_weight.dtype, len(checks)
     size = s.all_pieces * s.vectors * s.panels * COLUMNS * n * n
     portion = min(rows, max(1, TILES_AT_ONCE // s.tile_columns))
-    sections = max(1, min(SECTIONS, _ceil(rows, portion), FEW_PIECES * 3 // 2 // size))
+    sections = max(1, min(SECTIONS, divide_up(rows, portion), FEW_PIECES * 3 // 2 // size))
     sums = parallel.kept("pieces", sections * size, dtype)[: sections * size]
     sums = sums.reshape(sections, size)
     room = portion * s.tile_columns * n
