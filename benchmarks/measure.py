@@ -24,6 +24,8 @@ class Settings(NamedTuple):
     rounds: int = 5
     # Two blocks are a round. /proc/stat counts in hundredths of a second: a round has to last several.
     block_seconds: float = 0.06
+    # Before a block, calls that do not count: the other's threads wait awake for a while (OpenMP's for up to 30 ms).
+    lead_seconds: float = 0.04
     # A round counts only if other processes used less than this share of one core.
     others: float = 0.12
     # A busy machine may spoil rounds; so many times the rounds asked for are tried.
@@ -86,7 +88,7 @@ def compare(ours, theirs, settings, clock=time.perf_counter, others=None):
     calls = [calls_per_block(function, settings, clock) for function in (ours, theirs)]
     quiet, spoiled = [], []
     for _ in range(settings.rounds * settings.patience):
-        each = one_round((ours, theirs), calls, clock, others)
+        each = one_round((ours, theirs), calls, settings, clock, others)
         (quiet if is_quiet(each, settings) else spoiled).append(each)
         if len(quiet) == settings.rounds:
             break
@@ -107,17 +109,21 @@ def calls_per_block(function, settings, clock):
     return max(1, round(settings.block_seconds / max(latest, 1e-9)))
 
 
-def one_round(functions, calls, clock, others):
-    """Time one block of calls of each function."""
+def one_round(functions, calls, settings, clock, others):
+    """Time one block of calls of each function, each after some calls that do not count."""
+    lead = settings.lead_seconds / settings.block_seconds
     used, start = others(), clock()
-    seconds = [block(function, count, clock) for function, count in zip(functions, calls, strict=True)]
+    seconds = [block(function, count, round(count * lead), clock)
+               for function, count in zip(functions, calls, strict=True)]
     elapsed, used_now = clock() - start, others()
     share = None if used is None or used_now is None else max(0.0, used_now - used) / elapsed
     return Round(*seconds, share)
 
 
-def block(function, calls, clock):
-    """Return the seconds per call over one block of calls."""
+def block(function, calls, lead, clock):
+    """Return the seconds per call over one block of calls, after some that do not count."""
+    for _ in range(lead):
+        function()
     start = clock()
     for _ in range(calls):
         function()

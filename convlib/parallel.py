@@ -5,16 +5,24 @@ Chapter 10 builds this module. Threads are Python's own: nothing depends on Open
 Python threads may call the library at once, and a forked process begins with a new pool.
 """
 
+import atexit
 import os
 import threading
+import time
 from queue import SimpleQueue
 
 import numpy as np
 
-__all__ = ["get_num_threads", "set_num_threads", "CACHE_LINE", "kept", "run"]
+__all__ = ["PATIENCE", "get_num_threads", "set_num_threads", "CACHE_LINE", "kept", "run"]
 
 
 # Chapter "Planes and vectors" (chapters/10_planes.ipynb)
+
+try:
+    from convlib.kernels import board
+except ImportError:  # without Numba
+    board = None
+
 
 def _processors():
     """How many processors this process may use."""
@@ -22,6 +30,9 @@ def _processors():
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not every system can say
         return os.cpu_count() or 1
+
+
+PATIENCE = 60_000  # looks at the board before a thread falls asleep: about a millisecond
 
 
 class _Pool:
@@ -33,10 +44,11 @@ class _Pool:
 
     def restart(self):
         self.lock, self.tasks = threading.Lock(), SimpleQueue()
-        self.workers = self.unfinished = 0
+        self.workers = self.unfinished = self.awake = 0
+        self.board = board.new_board() if board else None
 
     def submit(self, *task):
-        """Let a thread do function(job), and then put into `ended` what went wrong, or None."""
+        """Let a thread do function(argument), then put into `ended` what went wrong, or None."""
         with self.lock:
             if self.workers < min(self.unfinished + 1, 2 * _processors()):
                 work = threading.Thread(target=self._work, name="convlib", daemon=True)
@@ -47,22 +59,52 @@ class _Pool:
 
     def _work(self):
         while True:
-            function, job, ended = self.tasks.get()
+            function, argument, ended = self.tasks.get()
             mistake = None
             try:
-                function(job)
+                function(argument)
             except BaseException as error:
                 mistake = error
             with self.lock:
                 self.unfinished -= 1
-            ended.put(mistake)
-            del function, ended, mistake  # keep nothing alive while waiting
+            if ended:
+                ended.put(mistake)
+            del function, argument, ended, mistake  # keep nothing alive while waiting
 
 
 _pool = _Pool()
 _kept = threading.local()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_pool.restart)
+
+
+def _serve(notices):
+    """Stay awake for a while."""
+    try:
+        board.serve(notices, PATIENCE)
+    finally:
+        with _pool.lock:
+            _pool.awake -= 1
+
+
+def _wake(count):
+    """See to it that so many threads look at the board."""
+    with _pool.lock:
+        missing = max(0, count - _pool.awake)
+        _pool.awake += missing
+    for _ in range(missing):
+        _pool.submit(_serve, _pool.board, None)
+
+
+@atexit.register
+def _close():
+    """Send all threads to sleep: when Python ends, the machine code they run is gone."""
+    if board:
+        _pool.board[board.CLOSED] = 1
+    for _ in range(10_000):  # a second or so; then it is too late for any help
+        if not _pool.awake:
+            break
+        time.sleep(0.0001)
 
 
 def get_num_threads():
@@ -122,12 +164,25 @@ def run(kernel, jobs, space, dtype, *arguments):
     -----
     Source: Chapter 10.
     """
-
     dtype = np.dtype(dtype)
+    room = -(-space * dtype.itemsize // CACHE_LINE) * CACHE_LINE // dtype.itemsize
+    spaces = kept("workspace", jobs * room, dtype)
 
     def one(job):
-        kernel(job, jobs, *arguments, kept("workspace", space, dtype))
+        kernel(job, jobs, *arguments, spaces[job * room : (job + 1) * room])
 
+    if jobs == 1:
+        one(0)
+    elif hasattr(kernel, "overloads"):  # a compiled one
+        if _run_at_board(kernel, jobs, spaces, room, arguments):
+            for job in range(jobs):  # once more, to hear what went wrong
+                one(job)
+    else:
+        _run_at_queue(one, jobs)
+
+
+def _run_at_queue(one, jobs):
+    """Run one(job) for every job by threads that are woken for it."""
     ended, others = SimpleQueue(), 0
     try:
         for job in range(1, jobs):
@@ -139,3 +194,33 @@ def run(kernel, jobs, space, dtype, *arguments):
     for mistake in mistakes:
         if mistake is not None:
             raise mistake
+
+
+_addresses = {}  # of kernels, with the stamps of their types
+
+
+def _pack(kernel, jobs, spaces, room, arguments, memory):
+    """Pack the arguments; return the address of the trampoline."""
+    key, trampoline = (kernel, spaces.dtype.char), 0
+    while not trampoline:
+        known = _addresses.get(key, (0, -1))
+        trampoline = board.pack(memory, *known, jobs, spaces, room, arguments)
+        if not trampoline:  # not met yet, or other types
+            _addresses[key] = board.address(kernel, arguments, spaces)
+    return trampoline
+
+
+def _run_at_board(kernel, jobs, spaces, room, arguments):
+    """Run a compiled kernel by this thread and those awake; return whether a job failed."""
+    memory, notices = kept("arguments", board.MEMORY, np.dtype(np.uint8)), _pool.board
+    trampoline = _pack(kernel, jobs, spaces, room, arguments, memory)
+    _wake(jobs - 1)
+    notice = board.post(notices, trampoline, memory.ctypes.data, jobs)
+    if notice < 0:  # no room: as if a job had failed, this thread does them all
+        return True
+    try:
+        while not board.all_ended(notices, notice, jobs, PATIENCE):
+            time.sleep(0)  # another thread of this processor may need it
+    finally:
+        failed = board.take_down(notices, notice, jobs)
+    return failed > 0

@@ -19,7 +19,7 @@ from convlib import reference
 
 ROOT = Path(__file__).parents[1]
 STORED = sorted((ROOT / "benchmarks" / "results").glob("*.json"))
-SETTINGS = measure.Settings(rounds=3, block_seconds=1.0, others=0.25, patience=2)
+SETTINGS = measure.Settings(rounds=3, block_seconds=1.0, lead_seconds=0.0, others=0.25, patience=2)
 
 
 class FakeMachine:
@@ -60,6 +60,22 @@ def test_the_two_take_turns_in_blocks_of_the_length_asked_for():
     fake.compare(fake.function("a", 0.25), fake.function("b", 0.5))
     turns = [(name, len(list(group))) for name, group in itertools.groupby(fake.calls)]
     assert turns == [("a", 4), ("b", 2)] * 4  # the warm-up, then three rounds
+
+
+def test_calls_before_a_block_do_not_count():
+    fake = FakeMachine()
+    warming = itertools.cycle([9.0, 9.0, 0.0, 0.0, 0.0, 0.0])  # the other's threads disturb the first two calls
+    function = fake.function("a", 0.25)
+
+    def ours():
+        function()
+        if len(fake.calls) > 6:  # behind the warm-up
+            fake.now += next(warming)
+
+    result = fake.compare(ours, fake.function("b", 0.5), SETTINGS._replace(lead_seconds=0.5))
+    turns = [(name, len(list(group))) for name, group in itertools.groupby(fake.calls)]
+    assert turns == [("a", 4), ("b", 2)] + [("a", 6), ("b", 3)] * 3
+    assert (result.ours, result.theirs) == (0.25, 0.5)
 
 
 def test_a_function_slower_than_a_block_is_called_once_a_block():
@@ -565,7 +581,7 @@ SCHEMA = {
     "peak_gflops": {...: NUMBER},
     "versions": {...: str},
     "settings": {
-        "rounds": COUNT, "block_seconds": NUMBER, "others": NUMBER, "patience": COUNT,
+        "rounds": COUNT, "block_seconds": NUMBER, "lead_seconds": NUMBER, "others": NUMBER, "patience": COUNT,
         "seed": COUNT, "dtype": str, "threads": [COUNT], "cases": [str], "directions": [str],
         "max_error": NUMBER},
     "start_up": {"import": NUMBER, "first_call": NUMBER},

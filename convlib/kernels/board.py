@@ -1,0 +1,311 @@
+# Exported from chapters/ by tools/export.py: edit the chapter, not this file.
+"""A board with notices: how threads that are awake hear of work without Python's lock.
+
+Chapter 10 builds this module.
+"""
+
+import zlib
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.core.compiler_lock import global_compiler_lock
+from numba.extending import intrinsic
+
+from convlib.kernels.simd import address_of, compiled
+
+__all__ = [
+    "INT32",
+    "INT64",
+    "look",
+    "put",
+    "add",
+    "replace",
+    "MEMORY",
+    "stamp",
+    "pack",
+    "address",
+    "NOTICES",
+    "NUMBERS",
+    "CLOSED",
+    "LEFT",
+    "ENDED",
+    "TRAMPOLINE",
+    "ARGUMENTS",
+    "TAKEN",
+    "FAILED",
+    "new_board",
+    "serve",
+    "post",
+    "all_ended",
+    "take_down",
+]
+
+
+# Chapter "Planes and vectors" (chapters/10_planes.ipynb)
+
+INT32, INT64 = ir.IntType(32), ir.IntType(64)
+
+
+@intrinsic
+def look(typing_context, board, place):
+    """Read a number that another thread may have changed (Chapter 10)."""
+
+    def generate(context, builder, signature, arguments):
+        address = address_of(context, builder, signature.args[0], *arguments)
+        return builder.load_atomic(address, "acquire", 8)
+
+    return types.int64(board, types.intp), generate
+
+
+@intrinsic
+def put(typing_context, board, place, number):
+    """Write a number; whoever sees it sees all that was written before (Chapter 10)."""
+
+    def generate(context, builder, signature, arguments):
+        address = address_of(context, builder, signature.args[0], *arguments[:2])
+        builder.store_atomic(arguments[2], address, "release", 8)
+        return context.get_dummy_value()
+
+    return types.void(board, types.intp, types.int64), generate
+
+
+@intrinsic
+def add(typing_context, board, place, number):
+    """Add to a number, and return what it was before (Chapter 10)."""
+
+    def generate(context, builder, signature, arguments):
+        address = address_of(context, builder, signature.args[0], *arguments[:2])
+        return builder.atomic_rmw("add", address, arguments[2], "acq_rel")
+
+    return types.int64(board, types.intp, types.int64), generate
+
+
+@intrinsic
+def replace(typing_context, board, place, old, new):
+    """Replace a number if it is still the old one; return whether it was (Chapter 10)."""
+
+    def generate(context, builder, signature, arguments):
+        address = address_of(context, builder, signature.args[0], *arguments[:2])
+        pair = builder.cmpxchg(address, *arguments[2:], "acq_rel", "acquire")
+        return builder.extract_value(pair, 1)
+
+    return types.boolean(board, types.intp, types.int64, types.int64), generate
+
+
+MEMORY = 4096  # bytes for the arguments of a kernel
+
+
+def _workspace(context, builder, kind, spaces, job, space):
+    """The workspace of a job: its part of all the spaces."""
+    array = context.make_array(kind)(context, builder, spaces)
+    array.data = builder.gep(array.data, [builder.mul(job, space)])
+    array.nitems, array.shape = space, cgutils.pack_array(builder, [space])
+    return array._getvalue()
+
+
+def _trampoline(context, builder, content, spaces_kind, kinds):
+    """The function that calls a kernel for a job with the arguments in some memory."""
+    name = f"{builder.function.name}.trampoline"
+    function = ir.Function(builder.module, ir.FunctionType(INT32, [INT64] * 2), name)
+    function.linkage = "internal"
+    inside, (memory, job) = ir.IRBuilder(function.append_basic_block()), function.args
+    values = _read(inside, inside.inttoptr(memory, content.as_pointer()), content)
+    kernel, jobs, spaces, space, *arguments = values
+    workspace = _workspace(context, inside, spaces_kind, spaces, job, space)
+    kind = context.call_conv.get_function_type(types.none, kinds)
+    packer = context.get_arg_packer(kinds)
+    given = packer.as_arguments(inside, [job, jobs, *arguments, workspace])
+    result, mistake = (cgutils.alloca_once(inside, each.pointee) for each in kind.args[:2])
+    inside.store(ir.Constant(kind.args[0].pointee, None), result)
+    inside.store(ir.Constant(kind.args[1].pointee, None), mistake)
+    inside.ret(inside.call(inside.inttoptr(kernel, kind.as_pointer()), [result, mistake, *given]))
+    return function
+
+
+def _places(builder, memory, content):
+    """The places of packed values."""
+    zero = ir.Constant(INT32, 0)
+    for k in range(len(content.elements)):
+        yield builder.gep(memory, [zero, ir.Constant(INT32, k)])
+
+
+def _read(builder, memory, content):
+    """The packed values."""
+    return [builder.load(place, align=8) for place in _places(builder, memory, content)]
+
+
+def _kinds(arguments, spaces):
+    """The types of a kernel's arguments: job, jobs, its own ones, workspace."""
+    return (types.intp, types.intp, *arguments, spaces)
+
+
+def stamp(kinds):
+    """Return a number that tells one list of types from another (Chapter 10)."""
+    return zlib.crc32(str(kinds).encode())
+
+
+def _lent(context, builder, kind, value):
+    """A value without its counters of references: who packs keeps the arrays alive."""
+    if isinstance(kind, types.BaseTuple):
+        parts = zip(kind.types, cgutils.unpack_tuple(builder, value), strict=True)
+        parts = [_lent(context, builder, *part) for part in parts]
+        return context.make_tuple(builder, kind, parts)
+    if isinstance(kind, types.Array):
+        array = context.make_array(kind)(context, builder, value)
+        array.meminfo = cgutils.get_null_value(array.meminfo.type)
+        return array._getvalue()
+    return value
+
+
+@intrinsic
+def _pack(typing_context, memory, kernel, jobs, spaces, space, arguments):
+    kinds = _kinds(arguments.types, spaces)
+
+    def generate(context, builder, signature, values):
+        data = context.make_array(signature.args[0])(context, builder, values[0]).data
+        values = [_lent(context, builder, *each)
+                  for each in zip(signature.args[1:], values[1:], strict=True)]
+        values = [*values[:4], *cgutils.unpack_tuple(builder, values[4])]
+        content = ir.LiteralStructType([value.type for value in values])
+        if context.get_abi_sizeof(content) > MEMORY:
+            raise ValueError(f"arguments: expected at most {MEMORY} bytes of them")
+        memory = builder.bitcast(data, content.as_pointer())
+        for value, place in zip(values, _places(builder, memory, content), strict=True):
+            builder.store(value, place, align=8)
+        function = _trampoline(context, builder, content, signature.args[3], kinds)
+        return builder.ptrtoint(function, INT64)
+
+    whole = types.int64
+    return whole(memory, whole, whole, spaces, whole, arguments), generate
+
+
+@intrinsic
+def _stamp(typing_context, arguments, spaces):
+    number = stamp(_kinds(arguments.types, spaces))
+
+    def generate(context, builder, signature, values):
+        return context.get_constant(types.int64, number)
+
+    return types.int64(arguments, spaces), generate
+
+
+@compiled
+def pack(memory, kernel, expected, jobs, spaces, space, arguments):
+    """Pack a kernel's arguments; return its trampoline's address, or 0 for other types.
+
+    Notes
+    -----
+    Source: Chapter 10.
+    """
+    if expected != _stamp(arguments, spaces):
+        return 0
+    return _pack(memory, kernel, jobs, spaces, space, arguments)
+
+
+def address(kernel, arguments, spaces):
+    """Return a kernel's address for arguments of these types, and the types' stamp.
+
+    Notes
+    -----
+    Source: Chapter 10.
+    """
+    kinds = _kinds(map(numba.typeof, arguments), numba.typeof(spaces))
+    with global_compiler_lock:  # LLVM serves one thread at a time
+        kernel.compile(kinds)
+        result = kernel.overloads[kinds]
+        name = result.fndesc.llvm_func_name
+        return result.library.get_pointer_to_function(name), stamp(kinds)
+
+
+NOTICES = 8  # on the board
+NUMBERS = 8  # of a notice: a cache line of its own
+CLOSED = NOTICES * NUMBERS  # behind the notices: whether the board is closed
+LEFT, ENDED, TRAMPOLINE, ARGUMENTS, TAKEN, FAILED = range(6)
+
+
+def new_board():
+    """Return an empty board (Chapter 10)."""
+    return np.zeros(CLOSED + NUMBERS, np.int64)
+
+
+@intrinsic
+def _jump(typing_context, trampoline, memory, job):
+    def generate(context, builder, signature, arguments):
+        kind = ir.FunctionType(INT32, [INT64] * 2)
+        function = builder.inttoptr(arguments[0], kind.as_pointer())
+        return builder.call(function, arguments[1:])
+
+    return types.int32(types.int64, types.int64, types.int64), generate
+
+
+@compiled
+def _do(board, notice, job):
+    """Do a job of a notice; note it down if something went wrong."""
+    if _jump(board[notice + TRAMPOLINE], board[notice + ARGUMENTS], job) != 0:
+        add(board, notice + FAILED, 1)
+
+
+@compiled
+def _help(board, notice):
+    """Claim a job of a notice, and do it; return whether there was one."""
+    left = look(board, notice + LEFT)
+    if left > 0 and replace(board, notice + LEFT, left, left - 1):
+        _do(board, notice, left)
+        add(board, notice + ENDED, 1)
+        return True
+    return False
+
+
+@compiled
+def serve(board, patience):
+    """Help wherever help is wanted, until so many looks in a row found nothing (Chapter 10)."""
+    idle = 0
+    while idle < patience and look(board, CLOSED) == 0:
+        idle += 1
+        for notice in range(0, CLOSED, NUMBERS):
+            if _help(board, notice):
+                idle = 0
+
+
+@compiled
+def post(board, trampoline, memory, jobs):
+    """Put up a notice, and work until no job is left; return it, or -1 if there is no room.
+
+    Notes
+    -----
+    Source: Chapter 10.
+    """
+    notice = 0
+    while not replace(board, notice + TAKEN, 0, 1):
+        notice += NUMBERS
+        if notice == CLOSED:
+            return -1
+    board[notice + ENDED] = board[notice + FAILED] = 0
+    board[notice + TRAMPOLINE], board[notice + ARGUMENTS] = trampoline, memory
+    put(board, notice + LEFT, jobs - 1)  # from now on others see it
+    _do(board, notice, 0)
+    while _help(board, notice):
+        pass
+    return notice
+
+
+@compiled
+def all_ended(board, notice, jobs, patience):
+    """Wait for the others, but not too long; return whether they are ready (Chapter 10)."""
+    for _ in range(patience):
+        if look(board, notice + ENDED) == jobs - 1:
+            return True
+    return False
+
+
+@compiled
+def take_down(board, notice, jobs):
+    """Remove a notice when all its jobs have ended; return how many went wrong (Chapter 10)."""
+    while look(board, notice + ENDED) < jobs - 1:
+        pass
+    failed = board[notice + FAILED]
+    put(board, notice + TAKEN, 0)
+    return failed

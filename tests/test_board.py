@@ -1,0 +1,135 @@
+"""Threads that are awake: every job of a compiled kernel is done once, by whoever claims it first."""
+
+import gc
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+numba = pytest.importorskip("numba")
+pytestmark = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="only compiled kernels are posted on the board")
+
+if not numba.config.DISABLE_JIT:
+    from convlib import parallel
+    from convlib.kernels import board
+
+    @numba.njit(nogil=True)
+    def count(job, jobs, counts, settings, workspace):
+        """Note down who ran, in which workspace, and work for a while."""
+        shift, (step, _) = settings
+        counts[job * step + shift] += jobs
+        workspace[:] = job
+        for _ in range(100):
+            workspace += 1
+        counts[job * step + shift] += round(workspace[-1]) - job - 100
+
+    @numba.njit(nogil=True)
+    def fail(job, jobs, failing, done, workspace):
+        if job == failing:
+            raise ValueError("one job of several")
+        done[job] = 1
+
+    @numba.njit(nogil=True)
+    def make(job, jobs, sums, numbers, workspace):
+        """Kernels may make arrays, and views of the arrays they are given."""
+        for k in range(200):
+            sums[job] += np.arange(5.0).sum() + numbers.reshape(numbers.size)[1:].sum() * (k == 0)
+
+
+def counted(jobs, dtype=np.float64, shift=0):
+    counts = np.zeros(jobs + shift, np.int64)
+    parallel.run(count, jobs, 50, dtype, counts, (shift, (1, 2.5)))
+    return counts.tolist()
+
+
+@pytest.mark.parametrize("jobs", [1, 2, 3, 7, 40])
+def test_every_job_is_done_once(jobs):
+    for _ in range(200):
+        assert counted(jobs) == [jobs] * jobs
+
+
+def test_arguments_of_other_types_get_a_kernel_of_their_own():
+    for dtype in (np.float64, np.float32, np.float64):
+        assert counted(3, dtype, shift=1) == [0, 3, 3, 3]
+    narrow = np.zeros(3, np.int32)  # the same data type of the workspace, but not the same arguments
+    for _ in range(2):
+        parallel.run(count, 3, 50, np.float64, narrow, (0, (1, 2.5)))
+        assert counted(3) == [3, 3, 3]
+    assert narrow.tolist() == [6, 6, 6]
+
+
+def test_a_stamp_of_other_types_is_refused():
+    spaces, memory, arguments = np.zeros(4), np.zeros(board.MEMORY, np.uint8), (np.zeros(2), 5)
+    address, stamp = board.address(make, (np.zeros(2), np.zeros(2)), spaces)
+    assert board.pack(memory, address, stamp, 2, spaces, 2, arguments) == 0
+    assert board.pack(memory, address, stamp, 2, spaces, 2, (np.zeros(2), np.zeros(2))) != 0
+
+
+def test_several_threads_post_at_once_more_than_the_board_has_room_for():
+    wrong = []
+
+    def work(jobs):
+        for _ in range(150):
+            if counted(jobs) != [jobs] * jobs:
+                wrong.append(jobs)
+
+    threads = [threading.Thread(target=work, args=(2 + k % 4,)) for k in range(board.NOTICES + 6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=120)
+    assert not any(thread.is_alive() for thread in threads) and not wrong
+
+
+def test_on_a_full_board_the_caller_does_all(monkeypatch):
+    full = board.new_board()
+    full[board.TAKEN :: board.NUMBERS] = 1
+    monkeypatch.setattr(parallel._pool, "board", full)
+    assert counted(4) == [4] * 4
+    assert full[: board.CLOSED].sum() == board.NOTICES
+
+
+def test_without_helpers_the_caller_does_all(monkeypatch):
+    monkeypatch.setattr(parallel, "_wake", lambda count: None)
+    assert counted(5) == [5] * 5
+
+
+def test_a_mistake_in_a_compiled_job_is_heard_and_the_others_end():
+    for failing in range(3):
+        done = np.zeros(3)
+        with pytest.raises(ValueError, match="one job of several"):
+            parallel.run(fail, 3, 1, np.float64, failing, done)
+        assert [k for k in range(3) if not done[k]] == [failing]
+        assert not parallel._pool.board[: board.CLOSED].reshape(-1, board.NUMBERS)[:, board.TAKEN].any()
+
+
+def test_packed_arrays_are_neither_kept_nor_freed():
+    numbers = np.ones((2, 3))
+    before = sys.getrefcount(numbers)
+    for _ in range(300):
+        sums = np.zeros(3)
+        parallel.run(make, 3, 1, np.float64, sums, numbers)
+        assert sums.tolist() == [2005.0] * 3
+    gc.collect()
+    assert sys.getrefcount(numbers) == before
+
+
+def test_threads_fall_asleep_and_are_woken_again():
+    for _ in range(3):
+        assert counted(3) == [3] * 3
+        end = time.monotonic() + 30
+        while parallel._pool.awake and time.monotonic() < end:
+            time.sleep(0.01)
+        assert parallel._pool.awake == 0
+
+
+def test_too_many_arguments_are_refused():
+    @numba.njit
+    def kernel(job, jobs, many, workspace):
+        workspace[0] = len(many)
+
+    many = tuple(np.zeros((1, 1, 1, 1)) for _ in range(60))
+    with pytest.raises(Exception, match="expected at most 4096 bytes"):
+        parallel.run(kernel, 2, 1, np.float64, many)
