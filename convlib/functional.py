@@ -16,7 +16,7 @@ __all__ = ["ENOUGH", "MOVED", "conv2d", "conv2d_input_grad", "conv2d_weight_grad
 
 # Chapter "Choosing" (chapters/15_choosing.ipynb)
 
-ENOUGH = 6_000_000  # so many multiplications are worth the start of a thread
+ENOUGH = 4_000_000  # so many multiplications are worth a second thread
 MOVED = 16  # moving a number takes as long as so many multiplications
 
 

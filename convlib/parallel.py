@@ -6,6 +6,7 @@ Python threads may call the library at once, and a forked process begins with a 
 """
 
 import atexit
+import math
 import os
 import threading
 import time
@@ -13,7 +14,7 @@ from queue import SimpleQueue
 
 import numpy as np
 
-__all__ = ["PATIENCE", "get_num_threads", "set_num_threads", "CACHE_LINE", "kept", "run"]
+__all__ = ["PATIENCE", "get_num_threads", "set_num_threads", "CACHE_LINE", "aligned", "kept", "run"]
 
 
 # Chapter "Planes and vectors" (chapters/10_planes.ipynb)
@@ -139,6 +140,14 @@ def set_num_threads(threads):
 CACHE_LINE = 64  # bytes that come from memory together
 
 
+def aligned(shape, dtype):
+    """Return a fresh array, filled with anything, that begins at a cache line (Chapter 10)."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    memory = np.empty(size + CACHE_LINE, np.uint8)
+    begin = -memory.ctypes.data % CACHE_LINE
+    return memory[begin : begin + size].view(dtype).reshape(shape)
+
+
 def kept(name, size, dtype):
     """Return this thread's own memory of that name, kept from call to call.
 
@@ -151,9 +160,8 @@ def kept(name, size, dtype):
     """
     arrays, key = _kept.__dict__, f"{name} {dtype.char}"
     if key not in arrays or arrays[key].size < size:
-        memory = np.empty(size * dtype.itemsize + CACHE_LINE, np.uint8)
-        begin = -memory.ctypes.data % CACHE_LINE
-        arrays[key] = memory[begin : begin + size * dtype.itemsize].view(dtype)
+        arrays.pop(key, None)  # give the old one back first
+        arrays[key] = aligned((size,), dtype)
     return arrays[key]
 
 

@@ -185,12 +185,13 @@ def by_module(module, memory, x, w, b, d, g, jobs, missing=0):
         return memory.array(max(0, size - missing), dtype)
 
     def inside(function, *arguments):
-        before = parallel.run, parallel.kept, thin.np, module.np
-        parallel.run, parallel.kept, thin.np, module.np = run, kept, InMemory(memory), InMemory(memory)
+        before = parallel.run, parallel.kept, parallel.aligned, thin.np, module.np
+        parallel.run, parallel.kept, parallel.aligned = run, kept, memory.array
+        thin.np = module.np = InMemory(memory)
         try:
             return function(*arguments, jobs)
         finally:
-            parallel.run, parallel.kept, thin.np, module.np = before
+            parallel.run, parallel.kept, parallel.aligned, thin.np, module.np = before
 
     yield lambda: inside(module.forward, x, w, b, g)
     yield lambda: inside(module.input_grad, w, d, g)
