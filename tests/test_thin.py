@@ -64,6 +64,19 @@ def test_same_bits_and_small_errors(options):
     check_bits_and_errors(thin, 1, **options)
 
 
+@pytest.mark.parametrize("direction", [0, 1])
+@pytest.mark.parametrize("few", [1, 3, 7])
+def test_long_sums_are_added_up_in_portions(few, direction):
+    """576 products: in one chain, the error is nearly half as large again as this bound."""
+    channels = (few, 64) if direction else (64, few)
+    side = 40 if not SLOW else 12
+    sizes = (2, channels[0], side, side), (channels[1], channels[0], 3, 3)
+    arrays, g, answers = some_layer(thin, 7, sizes, padding=1)
+    known = expected(*arrays, g)[direction]
+    error = np.sqrt(((answers[0][direction] - known) ** 2).mean() / (known**2).mean())
+    assert error < 3e-7
+
+
 @pytest.mark.skipif(SLOW, reason="the blocks are chosen when the module is compiled")
 def test_blocks_for_sixteen_registers(monkeypatch):
     monkeypatch.setattr(thin, "EIGHT", 4)

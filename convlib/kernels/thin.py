@@ -28,6 +28,8 @@ from convlib.kernels.simd import (
 )
 
 __all__ = [
+    "TAPS_AT_ONCE",
+    "VECTORS_AT_ONCE",
     "correlate",
     "EIGHT",
     "ThinPlan",
@@ -145,34 +147,79 @@ def _block_1x6(planes, shifts, taps, weights, w, vectors, v, bias, o, output, pl
 
 
 @compiled
-def _all_panels(planes, shifts, taps, weights, w, vectors, some, bias, o, last, panels,
-                output, place, length):
-    """All output channels of a group, for some of the vectors."""
-    for i in range(panels.shape[0]):
-        k, side = panels[i, 0], panels[i, 1]
-        begin, here = w + k * (taps[1] - taps[0]), place + k * length
-        if side == 8:
-            for v in range(some[0], some[1], 3):
-                _block_8x3(planes, shifts, taps, weights, begin, vectors, v, bias, o + k,
-                           last, output, here, length)
-        elif side == 4:
-            for v in range(some[0], some[1], 3):
-                _block_4x3(planes, shifts, taps, weights, begin, vectors, v, bias, o + k,
-                           last, output, here, length)
-        else:
-            for v in range(some[0], some[1], 6):
-                _block_1x6(planes, shifts, taps, weights, begin, vectors, v, bias, o + k,
-                           output, here)
+def _panel(planes, shifts, taps, weights, w, vectors, some, side, bias, o, last, output,
+           place, length):
+    """Some vectors of a panel: the products of some taps, on top of the bias."""
+    if side == 8:
+        for v in range(some[0], some[1], 3):
+            _block_8x3(planes, shifts, taps, weights, w, vectors, v, bias, o, last, output,
+                       place, length)
+    elif side == 4:
+        for v in range(some[0], some[1], 3):
+            _block_4x3(planes, shifts, taps, weights, w, vectors, v, bias, o, last, output,
+                       place, length)
+    else:
+        for v in range(some[0], some[1], 6):
+            _block_1x6(planes, shifts, taps, weights, w, vectors, v, bias, o, output, place)
 
 
 @compiled
-def correlate(job, jobs, images, weights, bias, output, size, plan, workspace):
+def _add_row(sums, s, count, output, place, one):
+    """Add `count` neighbouring sums to the output."""
+    n = lanes(sums)
+    for q in range(0, count, n):
+        old = load_some(output, place + q, count - q)
+        store_some(output, place + q, fma(one, old, load(sums, s + q)), count - q)
+
+
+TAPS_AT_ONCE = 150  # in a sum that begins at zero
+VECTORS_AT_ONCE = 48  # of a panel, while its sums are added to the output
+
+
+@compiled
+def _all_panels(planes, shifts, taps, weights, w, vectors, some, starts, o, last, panels,
+                output, place, length, sums):
+    """All output channels of a group, for some of the vectors.
+
+    Behind the biases, `starts` holds eight zeros and a one.
+    """
+    zero, one = starts.size - 9, broadcast(starts, starts.size - 1)
+    number, step = taps[1] - taps[0], VECTORS_AT_ONCE * lanes(planes)
+    portions = max(1, (number + TAPS_AT_ONCE - 1) // TAPS_AT_ONCE)
+    at_once = VECTORS_AT_ONCE if portions > 1 else max(1, some[1] - some[0])
+    for i in range(panels.shape[0]):
+        k, side = panels[i, 0], panels[i, 1]
+        begin, here, more = w + k * number, place + k * length, min(last - o - k, side - 1)
+        for v in range(some[0], some[1], at_once):
+            few = v, min(v + at_once, some[1])
+            end = few[1] - 1
+            while vectors[end, 2] == 0:  # it only fills up
+                end -= 1
+            first, end = vectors[v, 1], vectors[end, 1] + vectors[end, 2]
+            t = 0
+            for portion in range(portions):
+                t, at = number * (portion + 1) // portions, t
+                part = taps[0] + at, taps[0] + t
+                if portion == 0:
+                    _panel(planes, shifts, part, weights, begin, vectors, few, side, starts,
+                           o + k, last, output, here, length)
+                    continue
+                _panel(planes, shifts, part, weights, begin + at * side, vectors, few, side,
+                       starts, zero, zero + more, sums, -first, step)
+                for c in range(more + 1):
+                    _add_row(sums, c * step, end - first, output, here + c * length + first,
+                             one)
+
+
+@compiled
+def correlate(job, jobs, images, weights, starts, output, size, plan, workspace):
     """Compute one job's share of a forward pass or of a learning flow (Chapter 12)."""
     layout, shifts, vectors, phases, panels, unit, group_weights, parts = plan
     groups, sources, targets, height, width, out_length = size
     batch = images.size // (groups * sources * height * width)
     phase_length = layout.row_phases * layout.column_phases * layout.length
-    results = workspace[sources * phase_length + lanes(images) :]
+    sums = workspace[sources * phase_length + lanes(images) :]
+    results = sums[8 * VECTORS_AT_ONCE * lanes(images) :]
     for item in range(job, batch * groups * parts, jobs):
         part, plane = item % parts, item // parts  # the planes of image and group
         for c in range(sources):
@@ -187,11 +234,11 @@ def correlate(job, jobs, images, weights, bias, output, size, plan, workspace):
                     v0 + blocks * (part + 1) // parts * unit)
             w += group * group_weights
             if step == 0:
-                _all_panels(workspace, shifts, (t0, t1), weights, w, vectors, some, bias, o,
-                            last, panels, output, first, out_length)
+                _all_panels(workspace, shifts, (t0, t1), weights, w, vectors, some, starts,
+                            o, last, panels, output, first, out_length, sums)
             else:
-                _all_panels(workspace, shifts, (t0, t1), weights, w, vectors, some, bias, o,
-                            last, panels, results, 0, length)
+                _all_panels(workspace, shifts, (t0, t1), weights, w, vectors, some, starts,
+                            o, last, panels, results, 0, length, sums)
                 for k in range(targets):
                     _scatter(results, k * length, vectors, some, step,
                              output, first + k * out_length)
@@ -261,6 +308,7 @@ def _plan(geometry, layout, taps, shifts, phases, channels, out_width, dtype, jo
     arrays = (np.array(each, dtype=np.int64) for each in (shifts, vectors, table, panels))
     planes = sources * layout.row_phases * layout.column_phases * layout.length
     plan = ThinPlan(layout, *arrays, unit, w, parts)
+    results += (8 * VECTORS_AT_ONCE + 1) * lanes
     return plan, np.array(taps, dtype=np.int64), planes + lanes + results
 
 
@@ -313,8 +361,10 @@ def _correlate(images, weight, bias, shape, planned, size, jobs):
     plan, taps, space = planned
     packed = np.empty(len(weight) * plan.group_weights, images.dtype)
     pack_panels(weight, taps, plan.phases, plan.panels, packed)
+    starts = np.zeros(len(bias) + 9, images.dtype)
+    starts[: len(bias)], starts[-1] = bias, 1
     output = np.empty(shape, images.dtype)
-    parallel.run(correlate, jobs, space, images.dtype, images.reshape(-1), packed, bias,
+    parallel.run(correlate, jobs, space, images.dtype, images.reshape(-1), packed, starts,
                  output.reshape(-1), size, plan)
     return output
 
