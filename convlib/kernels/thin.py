@@ -11,7 +11,8 @@ import numpy as np
 
 from convlib import parallel
 from convlib.kernels.padded import PaddedPlane, copy_row, fill_plane, forward_plane, plane_for
-from convlib.kernels.plans import backward_axis
+from convlib.kernels.plans import backward_axis, divide_up, round_up
+from convlib.kernels.shuffles import transpose
 from convlib.kernels.simd import (
     REGISTER_BYTES,
     broadcast,
@@ -40,8 +41,12 @@ __all__ = [
     "input_grad",
     "sum_products",
     "PLACES",
+    "PLACES_TRANSPOSED",
     "SECTIONS",
     "WeightPlan",
+    "SIDE_BY_SIDE",
+    "sum_products_transposed",
+    "TransposedPlan",
     "weight_grad",
     "sum_channels",
     "bias_grad",
@@ -581,6 +586,7 @@ def sum_products(job, jobs, images, grad_output, sums, size, plan, workspace):
 
 
 PLACES = 1000  # of the flow, between two looks at the sums in memory
+PLACES_TRANSPOSED = 200  # of the transposed flow, in sums that begin at zero
 SECTIONS = 4  # of the images
 
 
@@ -605,6 +611,177 @@ def _weight_grad_plan(geometry, dtype):
     return plan, min(SECTIONS, g.batch), planes + sums + 2 * lanes
 
 
+@inlined
+def _neurons(planes, x, a, b, c):
+    """Three neurons, each in all lanes."""
+    return broadcast(planes, x + a), broadcast(planes, x + b), broadcast(planes, x + c)
+
+
+@inlined
+def _add_3(sums, r, one, a):
+    """Add three vectors to neighbouring ones in memory."""
+    n = lanes(sums)
+    store(sums, r, fma(one, load(sums, r), a[0]))
+    store(sums, r + n, fma(one, load(sums, r + n), a[1]))
+    store(sums, r + 2 * n, fma(one, load(sums, r + 2 * n), a[2]))
+
+
+@inlined
+def _nine(shifts, t):
+    """The shifts of nine taps; behind the last tap, the last once more."""
+    last = shifts.size - 1
+    return (shifts[t], shifts[min(t + 1, last)], shifts[min(t + 2, last)],
+            shifts[min(t + 3, last)], shifts[min(t + 4, last)], shifts[min(t + 5, last)],
+            shifts[min(t + 6, last)], shifts[min(t + 7, last)], shifts[min(t + 8, last)])
+
+
+@inlined
+def _products_9x2(memory, x, nine, flow, step, count, r, r_step, one):
+    """Nine taps times two vectors of channels: add the products of `count` places."""
+    n, (s0, s1, s2, s3, s4, s5, s6, s7, s8) = lanes(memory), nine
+    zero = load_some(memory, 0, 0)
+    a = zero, zero, zero
+    b, c, d, e, f = a, a, a, a, a
+    for q in range(x, x + count):
+        k, m = load(memory, flow), load(memory, flow + n)
+        s = _neurons(memory, q, s0, s1, s2)
+        a, d = _times_3(k, s, a), _times_3(m, s, d)
+        s = _neurons(memory, q, s3, s4, s5)
+        b, e = _times_3(k, s, b), _times_3(m, s, e)
+        s = _neurons(memory, q, s6, s7, s8)
+        c, f = _times_3(k, s, c), _times_3(m, s, f)
+        flow += step
+    _add_3(memory, r, one, a), _add_3(memory, r + 3 * n, one, b)
+    _add_3(memory, r + 6 * n, one, c)
+    r += r_step
+    _add_3(memory, r, one, d), _add_3(memory, r + 3 * n, one, e)
+    _add_3(memory, r + 6 * n, one, f)
+
+
+@inlined
+def _products_9x1(memory, x, nine, flow, step, count, r, one):
+    """The same for one vector of channels."""
+    n, (s0, s1, s2, s3, s4, s5, s6, s7, s8) = lanes(memory), nine
+    zero = load_some(memory, 0, 0)
+    a = zero, zero, zero
+    b, c = a, a
+    for q in range(x, x + count):
+        k = load(memory, flow)
+        a = _times_3(k, _neurons(memory, q, s0, s1, s2), a)
+        b = _times_3(k, _neurons(memory, q, s3, s4, s5), b)
+        c = _times_3(k, _neurons(memory, q, s6, s7, s8), c)
+        flow += step
+    _add_3(memory, r, one, a), _add_3(memory, r + 3 * n, one, b)
+    _add_3(memory, r + 6 * n, one, c)
+
+
+SIDE_BY_SIDE = 2 if REGISTER_BYTES == 64 else 1  # vectors of channels in a block
+
+
+@compiled
+def _add_portion(memory, x, shifts, flow, vectors, count, r, one):
+    """Add the products of `count` places of transposed flow to the sums."""
+    n, nines, one = lanes(memory), (shifts.size + 8) // 9, broadcast(memory, one)
+    step, r_step = vectors * n, nines * 9 * n
+    for v in range(0, vectors, SIDE_BY_SIDE):
+        for t in range(nines):
+            at, here, nine = r + v * r_step + t * 9 * n, flow + v * n, _nine(shifts, 9 * t)
+            if SIDE_BY_SIDE == 2 and v + 1 < vectors:
+                _products_9x2(memory, x, nine, here, step, count, at, r_step, one)
+            else:
+                _products_9x1(memory, x, nine, here, step, count, at, one)
+
+
+@compiled
+def _transpose_rows(flow, f, size, rows, width, memory, target, square):
+    """Write rows of flow, transposed: `width` places each, zeros behind the end."""
+    targets, length, columns = size
+    n, vectors = lanes(memory), (targets + lanes(memory) - 1) // lanes(memory)
+    for v in range(vectors):
+        channels = min(n, targets - v * n)
+        for p in range(rows[0], rows[1]):
+            source = f + v * n * length + p * columns
+            place = target + ((p - rows[0]) * width * vectors + v) * n
+            for q in range(0, width, n):
+                if channels == n and columns - q >= n:
+                    transpose(flow, source + q, length, memory, place + q * vectors * n,
+                              vectors * n)
+                else:
+                    for k in range(n):
+                        count = columns - q if k < channels else 0
+                        some = load_some(flow, source + k * length + q, count)
+                        store(memory, square + k * n, some)
+                    transpose(memory, square, n, memory, place + q * vectors * n,
+                              vectors * n)
+
+
+@compiled
+def sum_products_transposed(job, jobs, images, grad_output, sums, size, plan, workspace):
+    """Compute one job's share of the gradient with channels as lanes (Chapter 12).
+
+    `sums` has the axes section, output channel and tap, in one long row.
+    """
+    layout, shifts, together, r, one, square, transposed = plan
+    groups, sources, targets, height, width, rows, columns, sections = size
+    batch, length = images.size // (groups * sources * height * width), rows * columns
+    phase_length = layout.row_phases * layout.column_phases * layout.length
+    n, of_vector = lanes(images), (shifts.size + 8) // 9 * 9 * lanes(images)
+    vectors = (targets + n - 1) // n
+    for item in range(job, sections * groups, jobs):
+        section, group = item // groups, item % groups
+        copy_row(images, 0, 0, 1, workspace, r, vectors * of_vector)
+        workspace[one] = 1
+        for i in range(batch * section // sections, batch * (section + 1) // sections):
+            first = (i * groups + group) * sources
+            for c in range(sources):
+                start = (first + c) * height * width
+                fill_plane(images, start, height, width, layout, workspace,
+                           c * phase_length)
+            f = (i * groups + group) * targets * length
+            for p in range(0, rows, together):
+                end = min(rows, p + together)
+                _transpose_rows(grad_output, f, (targets, length, columns), (p, end),
+                                layout.width, workspace, transposed, square)
+                places = (end - p - 1) * layout.width + columns
+                portions = (places + PLACES_TRANSPOSED - 1) // PLACES_TRANSPOSED
+                for portion in range(portions):
+                    a, b = places * portion // portions, places * (portion + 1) // portions
+                    _add_portion(workspace, p * layout.width + a, shifts,
+                                 transposed + a * vectors * n, vectors, b - a, r, one)
+        for k in range(targets):
+            for t in range(shifts.size):
+                x = r + k // n * of_vector + t * n + k % n
+                sums[(item * targets + k) * shifts.size + t] = workspace[x]
+
+
+class TransposedPlan(NamedTuple):
+    """What `sum_products_transposed` needs to know (Chapter 12)."""
+
+    layout: PaddedPlane
+    shifts: np.ndarray  # of each tap of each channel
+    together: int  # rows of flow, transposed at once
+    sums: int  # places in the workspace: of the sums, of the number 1, ...
+    one: int
+    square: int  # ... of a square of numbers to be transposed, and of the transposed flow
+    transposed: int
+
+
+@lru_cache(maxsize=1024)
+def _transposed_plan(geometry, dtype):
+    g, lanes = geometry, lanes_of(dtype)
+    plan, sections, _ = _weight_grad_plan(g, dtype)
+    layout, shifts, _ = plan
+    vectors = divide_up(g.out_channels // g.groups, lanes)
+    together = max(1, min(g.out_height, PLACES_TRANSPOSED // layout.width))
+    sums = g.in_channels // g.groups * g.stride[0] * g.stride[1] * layout.length + lanes
+    one = sums + vectors * round_up(shifts.size, 9) * lanes + lanes
+    square = one + lanes
+    transposed = square + lanes * lanes
+    space = transposed + (together * layout.width + lanes) * vectors * lanes
+    plan = TransposedPlan(layout, shifts, together, sums, one, square, transposed)
+    return plan, sections, space
+
+
 def weight_grad(input, grad_output, geometry, jobs):
     """Compute how the loss changes with each weight of a layer.
 
@@ -627,11 +804,15 @@ def weight_grad(input, grad_output, geometry, jobs):
     Source: Chapter 12.
     """
     g = geometry
-    plan, sections, space = _weight_grad_plan(g, input.dtype)
     channels = g.in_channels // g.groups, g.out_channels // g.groups
+    many = channels[1] > lanes_of(input.dtype) // 2  # more than half of the lanes have work
+    kernel, planned = (sum_products, _weight_grad_plan)
+    if many:
+        kernel, planned = (sum_products_transposed, _transposed_plan)
+    plan, sections, space = planned(g, input.dtype)
     size = g.groups, *channels, g.height, g.width, g.out_height, g.out_width, sections
     sums = np.empty((sections, g.out_channels * plan.shifts.size), input.dtype)
-    parallel.run(sum_products, jobs, space, input.dtype, input.reshape(-1),
+    parallel.run(kernel, jobs, space, input.dtype, input.reshape(-1),
                  grad_output.reshape(-1), sums.reshape(-1), size, plan)
     grad = sums.sum(axis=0)
     shape = g.out_channels, channels[0], g.kernel_height, g.kernel_width
