@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from hypothesis import given
-from test_functional import SLOW, examples, layers
+from test_functional import SLOW, examples, layers, numbers
 
 from convlib import numpy_kernels, shapes
 from convlib.kernels import loops, thin
@@ -62,6 +62,31 @@ def test_any_layer(layer):
 @pytest.mark.parametrize("options", [{"padding": 1}, {"stride": 2, "padding": 2}], ids=str)
 def test_same_bits_and_small_errors(options):
     check_bits_and_errors(thin, 1, **options)
+
+
+@pytest.mark.parametrize("targets", [5, 9, 16, 23, 40])
+@pytest.mark.parametrize("options", [{"padding": 1}, {"stride": 2, "padding": (3, 0)}, {"dilation": 3}], ids=str)
+def test_output_channels_as_lanes(targets, options):
+    """Vectors of channels full and in part, and rows shorter and longer than a vector."""
+    for sides in ((8, 9), (9, 21), (19, 40)) if not SLOW else ((8, 9),):
+        check_equal(thin, numbers((3, 4, *sides), (2 * targets, 2, 3, 3), {"groups": 2, **options}))
+
+
+def test_a_row_longer_than_a_portion():
+    check_equal(thin, numbers((2, 1, 3, 450), (16, 1, 2, 5), {"padding": 2}))
+
+
+@pytest.mark.parametrize("direction", [0, 1])
+@pytest.mark.parametrize("few", [1, 3, 7])
+def test_long_sums_are_added_up_in_portions(few, direction):
+    """576 products: in one chain, the error is nearly half as large again as this bound."""
+    channels = (few, 64) if direction else (64, few)
+    side = 40 if not SLOW else 12
+    sizes = (2, channels[0], side, side), (channels[1], channels[0], 3, 3)
+    arrays, g, answers = some_layer(thin, 7, sizes, padding=1)
+    known = expected(*arrays, g)[direction]
+    error = np.sqrt(((answers[0][direction] - known) ** 2).mean() / (known**2).mean())
+    assert error < 3e-7
 
 
 @pytest.mark.skipif(SLOW, reason="the blocks are chosen when the module is compiled")

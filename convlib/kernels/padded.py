@@ -56,22 +56,26 @@ def copy_row(images, start, count, step, planes, place, width):
 @compiled
 def fill_plane(images, start, height, width, layout, planes, place):
     """Write the channel that begins at `start`, with zeros around it (Chapter 12)."""
-    step = layout.column_phases
-    for a in range(layout.row_phases):
+    step, down = layout.column_phases, layout.row_phases
+    for a in range(down):
+        above = max(0, (layout.top - a + down - 1) // down)  # rows of zeros
+        above = min(layout.rows, above)
+        row = a - layout.top + above * down  # the row that comes first
+        inside = max(0, min(layout.rows - above, (height - 1 - row) // down + 1))
         for b in range(step):
             zeros = max(0, (layout.left - b + step - 1) // step)
             zeros = min(layout.width, zeros)
             first = b - layout.left + zeros * step  # the column that comes first
             count = (width - 1 - first) // step + 1
             count = max(0, min(layout.width - zeros, count))
-            end, row = place + layout.length, a - layout.top
-            copy_row(images, 0, 0, 1, planes, place, zeros)
-            for _ in range(layout.rows):
-                some = count if 0 <= row < height else 0
-                here, begin = start + row * width + first, place + zeros
-                copy_row(images, here, some, step, planes, begin, layout.width)
+            end, here = place + layout.length, start + row * width + first
+            before = above * layout.width + zeros
+            copy_row(images, 0, 0, 1, planes, place, before)
+            place += before
+            for _ in range(inside):
+                copy_row(images, here, count, step, planes, place, layout.width)
                 place += layout.width
-                row += layout.row_phases
+                here += down * width
             copy_row(images, 0, 0, 1, planes, place, end - place)
             place = end
 

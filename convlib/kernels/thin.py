@@ -11,7 +11,8 @@ import numpy as np
 
 from convlib import parallel
 from convlib.kernels.padded import PaddedPlane, copy_row, fill_plane, forward_plane, plane_for
-from convlib.kernels.plans import backward_axis
+from convlib.kernels.plans import backward_axis, divide_up, round_up
+from convlib.kernels.shuffles import transpose
 from convlib.kernels.simd import (
     REGISTER_BYTES,
     broadcast,
@@ -28,6 +29,8 @@ from convlib.kernels.simd import (
 )
 
 __all__ = [
+    "TAPS_AT_ONCE",
+    "VECTORS_AT_ONCE",
     "correlate",
     "EIGHT",
     "ThinPlan",
@@ -38,8 +41,12 @@ __all__ = [
     "input_grad",
     "sum_products",
     "PLACES",
+    "PLACES_TRANSPOSED",
     "SECTIONS",
     "WeightPlan",
+    "SIDE_BY_SIDE",
+    "sum_products_transposed",
+    "TransposedPlan",
     "weight_grad",
     "sum_channels",
     "bias_grad",
@@ -145,34 +152,79 @@ def _block_1x6(planes, shifts, taps, weights, w, vectors, v, bias, o, output, pl
 
 
 @compiled
-def _all_panels(planes, shifts, taps, weights, w, vectors, some, bias, o, last, panels,
-                output, place, length):
-    """All output channels of a group, for some of the vectors."""
-    for i in range(panels.shape[0]):
-        k, side = panels[i, 0], panels[i, 1]
-        begin, here = w + k * (taps[1] - taps[0]), place + k * length
-        if side == 8:
-            for v in range(some[0], some[1], 3):
-                _block_8x3(planes, shifts, taps, weights, begin, vectors, v, bias, o + k,
-                           last, output, here, length)
-        elif side == 4:
-            for v in range(some[0], some[1], 3):
-                _block_4x3(planes, shifts, taps, weights, begin, vectors, v, bias, o + k,
-                           last, output, here, length)
-        else:
-            for v in range(some[0], some[1], 6):
-                _block_1x6(planes, shifts, taps, weights, begin, vectors, v, bias, o + k,
-                           output, here)
+def _panel(planes, shifts, taps, weights, w, vectors, some, side, bias, o, last, output,
+           place, length):
+    """Some vectors of a panel: the products of some taps, on top of the bias."""
+    if side == 8:
+        for v in range(some[0], some[1], 3):
+            _block_8x3(planes, shifts, taps, weights, w, vectors, v, bias, o, last, output,
+                       place, length)
+    elif side == 4:
+        for v in range(some[0], some[1], 3):
+            _block_4x3(planes, shifts, taps, weights, w, vectors, v, bias, o, last, output,
+                       place, length)
+    else:
+        for v in range(some[0], some[1], 6):
+            _block_1x6(planes, shifts, taps, weights, w, vectors, v, bias, o, output, place)
 
 
 @compiled
-def correlate(job, jobs, images, weights, bias, output, size, plan, workspace):
+def _add_row(sums, s, count, output, place, one):
+    """Add `count` neighbouring sums to the output."""
+    n = lanes(sums)
+    for q in range(0, count, n):
+        old = load_some(output, place + q, count - q)
+        store_some(output, place + q, fma(one, old, load(sums, s + q)), count - q)
+
+
+TAPS_AT_ONCE = 150  # in a sum that begins at zero
+VECTORS_AT_ONCE = 48  # of a panel, while its sums are added to the output
+
+
+@compiled
+def _all_panels(planes, shifts, taps, weights, w, vectors, some, starts, o, last, panels,
+                output, place, length, sums):
+    """All output channels of a group, for some of the vectors.
+
+    Behind the biases, `starts` holds eight zeros and a one.
+    """
+    zero, one = starts.size - 9, broadcast(starts, starts.size - 1)
+    number, step = taps[1] - taps[0], VECTORS_AT_ONCE * lanes(planes)
+    portions = max(1, (number + TAPS_AT_ONCE - 1) // TAPS_AT_ONCE)
+    at_once = VECTORS_AT_ONCE if portions > 1 else max(1, some[1] - some[0])
+    for i in range(panels.shape[0]):
+        k, side = panels[i, 0], panels[i, 1]
+        begin, here, more = w + k * number, place + k * length, min(last - o - k, side - 1)
+        for v in range(some[0], some[1], at_once):
+            few = v, min(v + at_once, some[1])
+            end = few[1] - 1
+            while vectors[end, 2] == 0:  # it only fills up
+                end -= 1
+            first, end = vectors[v, 1], vectors[end, 1] + vectors[end, 2]
+            t = 0
+            for portion in range(portions):
+                t, at = number * (portion + 1) // portions, t
+                part = taps[0] + at, taps[0] + t
+                if portion == 0:
+                    _panel(planes, shifts, part, weights, begin, vectors, few, side, starts,
+                           o + k, last, output, here, length)
+                    continue
+                _panel(planes, shifts, part, weights, begin + at * side, vectors, few, side,
+                       starts, zero, zero + more, sums, -first, step)
+                for c in range(more + 1):
+                    _add_row(sums, c * step, end - first, output, here + c * length + first,
+                             one)
+
+
+@compiled
+def correlate(job, jobs, images, weights, starts, output, size, plan, workspace):
     """Compute one job's share of a forward pass or of a learning flow (Chapter 12)."""
     layout, shifts, vectors, phases, panels, unit, group_weights, parts = plan
     groups, sources, targets, height, width, out_length = size
     batch = images.size // (groups * sources * height * width)
     phase_length = layout.row_phases * layout.column_phases * layout.length
-    results = workspace[sources * phase_length + lanes(images) :]
+    sums = workspace[sources * phase_length + lanes(images) :]
+    results = sums[8 * VECTORS_AT_ONCE * lanes(images) :]
     for item in range(job, batch * groups * parts, jobs):
         part, plane = item % parts, item // parts  # the planes of image and group
         for c in range(sources):
@@ -187,11 +239,11 @@ def correlate(job, jobs, images, weights, bias, output, size, plan, workspace):
                     v0 + blocks * (part + 1) // parts * unit)
             w += group * group_weights
             if step == 0:
-                _all_panels(workspace, shifts, (t0, t1), weights, w, vectors, some, bias, o,
-                            last, panels, output, first, out_length)
+                _all_panels(workspace, shifts, (t0, t1), weights, w, vectors, some, starts,
+                            o, last, panels, output, first, out_length, sums)
             else:
-                _all_panels(workspace, shifts, (t0, t1), weights, w, vectors, some, bias, o,
-                            last, panels, results, 0, length)
+                _all_panels(workspace, shifts, (t0, t1), weights, w, vectors, some, starts,
+                            o, last, panels, results, 0, length, sums)
                 for k in range(targets):
                     _scatter(results, k * length, vectors, some, step,
                              output, first + k * out_length)
@@ -261,6 +313,7 @@ def _plan(geometry, layout, taps, shifts, phases, channels, out_width, dtype, jo
     arrays = (np.array(each, dtype=np.int64) for each in (shifts, vectors, table, panels))
     planes = sources * layout.row_phases * layout.column_phases * layout.length
     plan = ThinPlan(layout, *arrays, unit, w, parts)
+    results += (8 * VECTORS_AT_ONCE + 1) * lanes
     return plan, np.array(taps, dtype=np.int64), planes + lanes + results
 
 
@@ -313,8 +366,10 @@ def _correlate(images, weight, bias, shape, planned, size, jobs):
     plan, taps, space = planned
     packed = np.empty(len(weight) * plan.group_weights, images.dtype)
     pack_panels(weight, taps, plan.phases, plan.panels, packed)
+    starts = np.zeros(len(bias) + 9, images.dtype)
+    starts[: len(bias)], starts[-1] = bias, 1
     output = np.empty(shape, images.dtype)
-    parallel.run(correlate, jobs, space, images.dtype, images.reshape(-1), packed, bias,
+    parallel.run(correlate, jobs, space, images.dtype, images.reshape(-1), packed, starts,
                  output.reshape(-1), size, plan)
     return output
 
@@ -531,6 +586,7 @@ def sum_products(job, jobs, images, grad_output, sums, size, plan, workspace):
 
 
 PLACES = 1000  # of the flow, between two looks at the sums in memory
+PLACES_TRANSPOSED = 200  # of the transposed flow, in sums that begin at zero
 SECTIONS = 4  # of the images
 
 
@@ -555,6 +611,177 @@ def _weight_grad_plan(geometry, dtype):
     return plan, min(SECTIONS, g.batch), planes + sums + 2 * lanes
 
 
+@inlined
+def _neurons(planes, x, a, b, c):
+    """Three neurons, each in all lanes."""
+    return broadcast(planes, x + a), broadcast(planes, x + b), broadcast(planes, x + c)
+
+
+@inlined
+def _add_3(sums, r, one, a):
+    """Add three vectors to neighbouring ones in memory."""
+    n = lanes(sums)
+    store(sums, r, fma(one, load(sums, r), a[0]))
+    store(sums, r + n, fma(one, load(sums, r + n), a[1]))
+    store(sums, r + 2 * n, fma(one, load(sums, r + 2 * n), a[2]))
+
+
+@inlined
+def _nine(shifts, t):
+    """The shifts of nine taps; behind the last tap, the last once more."""
+    last = shifts.size - 1
+    return (shifts[t], shifts[min(t + 1, last)], shifts[min(t + 2, last)],
+            shifts[min(t + 3, last)], shifts[min(t + 4, last)], shifts[min(t + 5, last)],
+            shifts[min(t + 6, last)], shifts[min(t + 7, last)], shifts[min(t + 8, last)])
+
+
+@inlined
+def _products_9x2(memory, x, nine, flow, step, count, r, r_step, one):
+    """Nine taps times two vectors of channels: add the products of `count` places."""
+    n, (s0, s1, s2, s3, s4, s5, s6, s7, s8) = lanes(memory), nine
+    zero = load_some(memory, 0, 0)
+    a = zero, zero, zero
+    b, c, d, e, f = a, a, a, a, a
+    for q in range(x, x + count):
+        k, m = load(memory, flow), load(memory, flow + n)
+        s = _neurons(memory, q, s0, s1, s2)
+        a, d = _times_3(k, s, a), _times_3(m, s, d)
+        s = _neurons(memory, q, s3, s4, s5)
+        b, e = _times_3(k, s, b), _times_3(m, s, e)
+        s = _neurons(memory, q, s6, s7, s8)
+        c, f = _times_3(k, s, c), _times_3(m, s, f)
+        flow += step
+    _add_3(memory, r, one, a), _add_3(memory, r + 3 * n, one, b)
+    _add_3(memory, r + 6 * n, one, c)
+    r += r_step
+    _add_3(memory, r, one, d), _add_3(memory, r + 3 * n, one, e)
+    _add_3(memory, r + 6 * n, one, f)
+
+
+@inlined
+def _products_9x1(memory, x, nine, flow, step, count, r, one):
+    """The same for one vector of channels."""
+    n, (s0, s1, s2, s3, s4, s5, s6, s7, s8) = lanes(memory), nine
+    zero = load_some(memory, 0, 0)
+    a = zero, zero, zero
+    b, c = a, a
+    for q in range(x, x + count):
+        k = load(memory, flow)
+        a = _times_3(k, _neurons(memory, q, s0, s1, s2), a)
+        b = _times_3(k, _neurons(memory, q, s3, s4, s5), b)
+        c = _times_3(k, _neurons(memory, q, s6, s7, s8), c)
+        flow += step
+    _add_3(memory, r, one, a), _add_3(memory, r + 3 * n, one, b)
+    _add_3(memory, r + 6 * n, one, c)
+
+
+SIDE_BY_SIDE = 2 if REGISTER_BYTES == 64 else 1  # vectors of channels in a block
+
+
+@compiled
+def _add_portion(memory, x, shifts, flow, vectors, count, r, one):
+    """Add the products of `count` places of transposed flow to the sums."""
+    n, nines, one = lanes(memory), (shifts.size + 8) // 9, broadcast(memory, one)
+    step, r_step = vectors * n, nines * 9 * n
+    for v in range(0, vectors, SIDE_BY_SIDE):
+        for t in range(nines):
+            at, here, nine = r + v * r_step + t * 9 * n, flow + v * n, _nine(shifts, 9 * t)
+            if SIDE_BY_SIDE == 2 and v + 1 < vectors:
+                _products_9x2(memory, x, nine, here, step, count, at, r_step, one)
+            else:
+                _products_9x1(memory, x, nine, here, step, count, at, one)
+
+
+@compiled
+def _transpose_rows(flow, f, size, rows, width, memory, target, square):
+    """Write rows of flow, transposed: `width` places each, zeros behind the end."""
+    targets, length, columns = size
+    n, vectors = lanes(memory), (targets + lanes(memory) - 1) // lanes(memory)
+    for v in range(vectors):
+        channels = min(n, targets - v * n)
+        for p in range(rows[0], rows[1]):
+            source = f + v * n * length + p * columns
+            place = target + ((p - rows[0]) * width * vectors + v) * n
+            for q in range(0, width, n):
+                if channels == n and columns - q >= n:
+                    transpose(flow, source + q, length, memory, place + q * vectors * n,
+                              vectors * n)
+                else:
+                    for k in range(n):
+                        count = columns - q if k < channels else 0
+                        some = load_some(flow, source + k * length + q, count)
+                        store(memory, square + k * n, some)
+                    transpose(memory, square, n, memory, place + q * vectors * n,
+                              vectors * n)
+
+
+@compiled
+def sum_products_transposed(job, jobs, images, grad_output, sums, size, plan, workspace):
+    """Compute one job's share of the gradient with channels as lanes (Chapter 12).
+
+    `sums` has the axes section, output channel and tap, in one long row.
+    """
+    layout, shifts, together, r, one, square, transposed = plan
+    groups, sources, targets, height, width, rows, columns, sections = size
+    batch, length = images.size // (groups * sources * height * width), rows * columns
+    phase_length = layout.row_phases * layout.column_phases * layout.length
+    n, of_vector = lanes(images), (shifts.size + 8) // 9 * 9 * lanes(images)
+    vectors = (targets + n - 1) // n
+    for item in range(job, sections * groups, jobs):
+        section, group = item // groups, item % groups
+        copy_row(images, 0, 0, 1, workspace, r, vectors * of_vector)
+        workspace[one] = 1
+        for i in range(batch * section // sections, batch * (section + 1) // sections):
+            first = (i * groups + group) * sources
+            for c in range(sources):
+                start = (first + c) * height * width
+                fill_plane(images, start, height, width, layout, workspace,
+                           c * phase_length)
+            f = (i * groups + group) * targets * length
+            for p in range(0, rows, together):
+                end = min(rows, p + together)
+                _transpose_rows(grad_output, f, (targets, length, columns), (p, end),
+                                layout.width, workspace, transposed, square)
+                places = (end - p - 1) * layout.width + columns
+                portions = (places + PLACES_TRANSPOSED - 1) // PLACES_TRANSPOSED
+                for portion in range(portions):
+                    a, b = places * portion // portions, places * (portion + 1) // portions
+                    _add_portion(workspace, p * layout.width + a, shifts,
+                                 transposed + a * vectors * n, vectors, b - a, r, one)
+        for k in range(targets):
+            for t in range(shifts.size):
+                x = r + k // n * of_vector + t * n + k % n
+                sums[(item * targets + k) * shifts.size + t] = workspace[x]
+
+
+class TransposedPlan(NamedTuple):
+    """What `sum_products_transposed` needs to know (Chapter 12)."""
+
+    layout: PaddedPlane
+    shifts: np.ndarray  # of each tap of each channel
+    together: int  # rows of flow, transposed at once
+    sums: int  # places in the workspace: of the sums, of the number 1, ...
+    one: int
+    square: int  # ... of a square of numbers to be transposed, and of the transposed flow
+    transposed: int
+
+
+@lru_cache(maxsize=1024)
+def _transposed_plan(geometry, dtype):
+    g, lanes = geometry, lanes_of(dtype)
+    plan, sections, _ = _weight_grad_plan(g, dtype)
+    layout, shifts, _ = plan
+    vectors = divide_up(g.out_channels // g.groups, lanes)
+    together = max(1, min(g.out_height, PLACES_TRANSPOSED // layout.width))
+    sums = g.in_channels // g.groups * g.stride[0] * g.stride[1] * layout.length + lanes
+    one = sums + vectors * round_up(shifts.size, 9) * lanes + lanes
+    square = one + lanes
+    transposed = square + lanes * lanes
+    space = transposed + (together * layout.width + lanes) * vectors * lanes
+    plan = TransposedPlan(layout, shifts, together, sums, one, square, transposed)
+    return plan, sections, space
+
+
 def weight_grad(input, grad_output, geometry, jobs):
     """Compute how the loss changes with each weight of a layer.
 
@@ -577,11 +804,15 @@ def weight_grad(input, grad_output, geometry, jobs):
     Source: Chapter 12.
     """
     g = geometry
-    plan, sections, space = _weight_grad_plan(g, input.dtype)
     channels = g.in_channels // g.groups, g.out_channels // g.groups
+    many = channels[1] > lanes_of(input.dtype) // 2  # more than half of the lanes have work
+    kernel, planned = (sum_products, _weight_grad_plan)
+    if many:
+        kernel, planned = (sum_products_transposed, _transposed_plan)
+    plan, sections, space = planned(g, input.dtype)
     size = g.groups, *channels, g.height, g.width, g.out_height, g.out_width, sections
     sums = np.empty((sections, g.out_channels * plan.shifts.size), input.dtype)
-    parallel.run(sum_products, jobs, space, input.dtype, input.reshape(-1),
+    parallel.run(kernel, jobs, space, input.dtype, input.reshape(-1),
                  grad_output.reshape(-1), sums.reshape(-1), size, plan)
     grad = sums.sum(axis=0)
     shape = g.out_channels, channels[0], g.kernel_height, g.kernel_width
