@@ -1,5 +1,6 @@
 """Where it was measured, and how long convlib takes to start there. Nothing names the machine or its owner."""
 
+import ctypes
 import os
 import platform
 import statistics
@@ -59,6 +60,20 @@ def versions(measured):
         except PackageNotFoundError:
             found[package] = None
     return {**found, **{each.name: each.version() for each in measured}}
+
+
+def keep_freed_memory():
+    """Tell glibc to keep what is freed; return whether it will.
+
+    Else it gives large arrays back to the system after some calls and not after others, as chance has it. To get them
+    anew takes the system as long as a small layer takes to compute, whoever computes it.
+    """
+    mmap_max, trim_threshold, never = -4, -1, 2**31 - 1  # as in malloc.h
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # another C library
+        return False
+    return bool(mallopt(mmap_max, 0) and mallopt(trim_threshold, never))
 
 
 def start_up():

@@ -239,4 +239,5 @@ def mean_line(mean):
 
 
 if __name__ == "__main__":
+    machine.keep_freed_memory()
     sys.exit(main())

@@ -3,7 +3,10 @@
 import itertools
 import json
 import math
+import os
+import platform
 import re
+import subprocess
 import sys
 from functools import partial
 from pathlib import Path
@@ -137,6 +140,28 @@ def test_where_the_load_is_not_known_every_round_counts():
     ours, theirs = fake.function("a", 1.0), fake.function("b", 1.0)
     result = measure.compare(ours, theirs, SETTINGS, fake.clock, others=lambda: None)
     assert (result.rounds, result.dropped, result.quiet) == (3, 0, True)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other libraries cannot be told")
+def test_freed_memory_stays_with_the_process():
+    program = """
+import resource
+import numpy as np
+from benchmarks import machine
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20):
+        np.empty(3_000_000, np.uint8)[::1024] = 1
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+faults()
+assert machine.keep_freed_memory()
+faults()
+print(faults())
+"""
+    limits = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "0"}  # as bad as chance can have it
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True,
+                          env={**os.environ, **limits})
+    assert int(done.stdout) < 100  # else 20 times 700 pages
 
 
 def test_the_load_of_others_is_that_of_all_less_our_own(tmp_path, monkeypatch):
