@@ -248,11 +248,12 @@ def conv2d_bias_grad(grad_output):
     if grad_output.ndim not in (3, 4):
         expected = "(N, K, H, W) or (K, H, W)"
         raise ValueError(f"grad_output: expected shape {expected}, got {grad_output.shape}")
-    thin, size = algorithms.ALGORITHMS.get("thin"), grad_output.size
-    if thin and size > algorithms.FEW and grad_output.dtype.char in "fd":
+    known, size = algorithms.ALGORITHMS, grad_output.size
+    name = "tiny" if size <= algorithms.FEW else "thin"
+    if name in known and grad_output.dtype.char in "fd":
         (flow,) = _together(grad_output if grad_output.ndim == 4 else grad_output[np.newaxis])
         jobs = max(1, min(parallel.get_num_threads(), MOVED * size // ENOUGH))
-        return thin.bias_grad(flow, jobs)
+        return known[name].bias_grad(flow, jobs)
     axes = (0, 2, 3) if grad_output.ndim == 4 else (1, 2)
     dtype = grad_output.dtype.char if grad_output.dtype.kind == "f" else np.int64
     with np.errstate(invalid="ignore"):  # infinity minus infinity is no reason to warn

@@ -6,17 +6,19 @@ Chapter 10 builds this module.
 
 import numpy as np
 
-from convlib.kernels.simd import compiled
+from convlib.kernels.simd import broadcast, compiled, fma, lanes, load, total
 
 __all__ = [
     "conv2d",
     "conv2d_input_grad",
     "conv2d_weight_grad",
+    "conv2d_bias_grad",
     "suits",
     "settings",
     "forward",
     "input_grad",
     "weight_grad",
+    "bias_grad",
 ]
 
 
@@ -115,28 +117,44 @@ def conv2d_input_grad(weight, grad_output, stride, corner, dilation, groups, gra
 
 @compiled
 def conv2d_weight_grad(input, grad_output, stride, corner, dilation, groups, grad_weight):
-    """Write the gradient of small weights; return whether the flow is finite (Chapter 10)."""
-    if not _is_finite(grad_output):
-        return False
+    """Write the gradient of small weights; return whether it is finite (Chapter 10)."""
     sources, targets = grad_weight.shape[1], grad_weight.shape[0] // groups
-    height, width, _ = _sizes(input, grad_weight, grad_output, stride, corner, dilation)
-    planes = np.zeros((sources, height, width), input.dtype)
+    height, width, length = _sizes(input, grad_weight, grad_output, stride, corner, dilation)
+    lane_count, plane = lanes(input), height * width
+    rows = np.zeros(sources * plane + lane_count, input.dtype)  # a vector may hang over
+    planes = rows[: sources * plane].reshape(sources, height, width)
+    flow = np.zeros(length + lane_count, input.dtype)
+    nothing = broadcast(np.zeros(1, input.dtype), 0)
     grad_weight[:] = 0
     for n in range(input.shape[0]):
         for o in range(grad_weight.shape[0]):
             if o % targets == 0:
                 _fill(input[n], o // targets * sources, corner, planes)
+            for p in range(grad_output.shape[2]):
+                for q in range(grad_output.shape[3]):
+                    place = p * stride[0] * width + q * stride[1]
+                    flow[place] = grad_output[n, o, p, q]
             for i in range(sources):
                 for u in range(grad_weight.shape[2]):
                     for v in range(grad_weight.shape[3]):
-                        total = grad_weight[o, i, u, v]
-                        for p in range(grad_output.shape[2]):
-                            row = p * stride[0] + u * dilation[0]
-                            for q in range(grad_output.shape[3]):
-                                column = q * stride[1] + v * dilation[1]
-                                total += grad_output[n, o, p, q] * planes[i, row, column]
-                        grad_weight[o, i, u, v] = total
-    return True
+                        shift = i * plane + u * dilation[0] * width + v * dilation[1]
+                        sums = nothing
+                        for x in range(0, length, lane_count):
+                            sums = fma(load(flow, x), load(rows, shift + x), sums)
+                        grad_weight[o, i, u, v] += total(sums)
+    return _is_finite(grad_weight)
+
+
+@compiled
+def conv2d_bias_grad(grad_output, grad_bias):
+    """Write the gradient of a few biases: what flows through each channel (Chapter 10)."""
+    for o in range(grad_output.shape[1]):
+        sums = 0.0
+        for n in range(grad_output.shape[0]):
+            for p in range(grad_output.shape[2]):
+                for q in range(grad_output.shape[3]):
+                    sums += grad_output[n, o, p, q]
+        grad_bias[o] = sums
 
 
 # Chapter "Choosing" (chapters/15_choosing.ipynb)
@@ -168,9 +186,16 @@ def input_grad(weight, grad_output, geometry, jobs):
 
 
 def weight_grad(input, grad_output, geometry, jobs):
-    """Return the gradient of the weights, or None if the flow is not finite (Chapter 15)."""
+    """Return the gradient of the weights, or None if it is not finite (Chapter 15)."""
     g = geometry
     size = g.out_channels, g.in_channels // g.groups, g.kernel_height, g.kernel_width
     grad_weight = np.empty(size, input.dtype)
     sound = conv2d_weight_grad(input, grad_output, *settings(geometry), grad_weight)
     return grad_weight if sound else None
+
+
+def bias_grad(grad_output, jobs):
+    """Return the gradient of the biases, whatever the numbers (Chapter 15)."""
+    grad_bias = np.empty(grad_output.shape[1], grad_output.dtype)
+    conv2d_bias_grad(grad_output, grad_bias)
+    return grad_bias
