@@ -143,14 +143,20 @@ def in_products(memory, x, w, b, d, g, jobs, missing=0):
     forward, back = gemm.forward_plan(g, x.dtype, jobs), gemm.input_grad_plan(g, x.dtype, jobs)
     plan, sections, space = gemm.weight_grad_plan(g, x.dtype, jobs)
 
+    def lined_up(weights, bias, plan):
+        lined = memory.array(max(0, gemm.weights_size(plan) - missing), x.dtype)
+        for job in range(jobs):
+            gemm.line_up(job, jobs, weights, bias, plan, lined, memory.array(1, x.dtype))
+        return lined
+
     def run(kernel, shape, space, *arguments):
         result = memory.array(shape, x.dtype)
         for job in range(jobs):
             kernel(job, jobs, *arguments[:-1], result, arguments[-1], memory.array(max(0, space - missing), x.dtype))
         return result
 
-    yield lambda: run(gemm.correlate, d.shape, forward[1], x, flat, b, forward[0])
-    yield lambda: run(gemm.correlate, x.shape, back[1], d, flat, zeros, back[0])
+    yield lambda: run(gemm.correlate, d.shape, forward[1], x, lined_up(flat, b, forward[0]), forward[0])
+    yield lambda: run(gemm.correlate, x.shape, back[1], d, lined_up(flat, zeros, back[0]), back[0])
     sums = sections, g.out_channels, w[0].size
     yield lambda: run(gemm.correlate_flow, sums, space, x, d, plan).sum(axis=0).reshape(w.shape)
 
@@ -249,7 +255,7 @@ def main(kind, layers):
         g = as_depthwise(random, g) if number % 3 == 2 and g.in_channels > 1 else g
         dtype = np.dtype("fd"[number // 2 % 2])
         plans.NUMBERS_IN_A_PLANE, plans.TAPS_AT_ONCE, plans.PLACES_AT_ONCE = [(2000, 300, 192), (90, 7, 16)][number % 2]
-        gemm.TAPS_AT_ONCE, gemm.PACKED_TAPS, gemm.COLUMNS_AT_ONCE = [(288, 144, 2400), (7, 5, 100)][number % 2]
+        gemm.TAPS_AT_ONCE, gemm.PLACES_SUMMED, gemm.COLUMNS_AT_ONCE = [(96, 128, 2400), (7, 5, 100)][number % 2]
         gemm.NUMBERS_AT_ONCE, gemm.PLACES_AT_ONCE, gemm.PIECE = [(100_000, 256, 7), (900, 16, 0)][number % 2]
         memory = Margins() if kind == "margins" else next(memories)
         sizes = (g[:4], (g.out_channels, g.in_channels // g.groups, *g[5:7]), (g.out_channels,), shapes.output_shape(g))

@@ -17,8 +17,9 @@ from convlib.kernels import gemm, loops
 
 pytestmark = [pytest.mark.filterwarnings("ignore::RuntimeWarning")] if SLOW else []
 JOBS = (1, 2, 3, 5)
-SMALL = {"TAPS_AT_ONCE": 7, "PACKED_TAPS": 5, "COLUMNS_AT_ONCE": 200, "RESULTS_AT_ONCE": 400, "NUMBERS_AT_ONCE": 900,
-         "WEIGHTS_KEPT": 40, "SUMS": 60, "PLACES_AT_ONCE": 16}  # fmt: skip
+SMALL = {"TAPS_AT_ONCE": 7, "COLUMNS_AT_ONCE": 200, "RESULTS_AT_ONCE": 400, "NUMBERS_AT_ONCE": 900,
+         "WEIGHTS_KEPT": 40, "SUMS": 60, "PLACES_AT_ONCE": 16,
+         "PLACES_SUMMED": 5, "FEW_WEIGHTS": 50}  # fmt: skip
 FORMS = {"as it comes": {}, "small portions": SMALL, "always packed": {**SMALL, "PIECE": 0}}
 
 
@@ -103,6 +104,30 @@ def test_the_bits_do_not_depend_on_the_threads(stride, form):
     for jobs in JOBS[1:]:
         for result, known in zip(computed(x, w, b, d, g, jobs), alone, strict=True):
             assert np.array_equal(result, known)
+
+
+LONG = {  # a sum of 4608, of 256, of 4 x 3136 and of 2 x 4000 products
+    "3 x 3, 512 channels": (((2, 512, 7, 7), (512, 512, 3, 3)), {"padding": 1}, ("output", "input")),
+    "1 x 1, 256 channels": (((1, 256, 28, 28), (256, 256, 1, 1)), {}, ("output", "input")),
+    "many places": (((4, 8, 56, 56), (8, 8, 3, 3)), {"padding": 1}, ("weights",)),
+    "a single long row": (((2, 4, 1, 4000), (4, 4, 1, 3)), {"padding": (0, 1)}, ("weights",)),
+}
+
+
+@pytest.mark.skipif(SLOW, reason="too large for plain Python")
+@pytest.mark.parametrize("name", LONG)
+def test_long_sums_stay_exact(name):
+    """Chains of sums are short: one chain of thousands is two to ten times less exact."""
+    sizes, settings, directions = LONG[name]
+    g = layer_of(*sizes, **settings)
+    random = np.random.default_rng(4)
+    arrays = [random.normal(size=each.shape) for each in numbers(random, g, "d")]
+    arrays[2][:] = 0
+    x, w, b, d = (each.astype("f") for each in arrays)
+    exact = computed(*(each.astype("d") for each in (x, w, b, d)), g, 1)
+    for direction, result, known in zip(("output", "input", "weights"), computed(x, w, b, d, g, 1), exact, strict=True):
+        if direction in directions:
+            assert np.abs(result - known).max() <= 4e-7 * np.abs(known).max(), direction
 
 
 def test_what_is_not_finite_is_given_back_or_right():

@@ -11,25 +11,28 @@ import numpy as np
 
 from convlib import parallel
 from convlib.kernels.plans import backward_axis, plane_axis, round_up
-from convlib.kernels.shuffles import every_second, in_order, in_turns, transpose
+from convlib.kernels.shuffles import every_second, fetch_early, in_order, in_turns, nothing, plus, transpose
 from convlib.kernels.simd import REGISTER_BYTES, broadcast, compiled, fma, lanes, lanes_of, load, store
 
 __all__ = [
     "ROWS",
     "TAPS_AT_ONCE",
-    "PACKED_TAPS",
     "COLUMNS_AT_ONCE",
     "RESULTS_AT_ONCE",
     "NUMBERS_AT_ONCE",
+    "FEW_WEIGHTS",
     "WEIGHTS_KEPT",
     "PIECE",
     "CorrelationPlan",
+    "line_up",
+    "weights_size",
     "correlate",
     "forward_plan",
     "input_grad_plan",
     "SECTIONS",
     "SUMS",
     "PLACES_AT_ONCE",
+    "PLACES_SUMMED",
     "WeightGradPlan",
     "correlate_flow",
     "weight_grad_plan",
@@ -46,77 +49,98 @@ ROWS = 8 if REGISTER_BYTES == 64 else 4  # of a block: such processors have 32 r
 
 
 @compiled
-def _block_8x3(weights, w, where, shifts, columns, x, results, r):
-    """Eight rows of results, three vectors each: add the products of some taps."""
-    n = lanes(columns)
-    w0, w1, w2, w3, w4, w5, w6, w7 = w
-    r0, r1, r2, r3, r4, r5, r6, r7 = r
-    a0, a1, a2 = load(results, r0), load(results, r0 + n), load(results, r0 + 2 * n)
-    b0, b1, b2 = load(results, r1), load(results, r1 + n), load(results, r1 + 2 * n)
-    c0, c1, c2 = load(results, r2), load(results, r2 + n), load(results, r2 + 2 * n)
-    d0, d1, d2 = load(results, r3), load(results, r3 + n), load(results, r3 + 2 * n)
-    e0, e1, e2 = load(results, r4), load(results, r4 + n), load(results, r4 + 2 * n)
-    f0, f1, f2 = load(results, r5), load(results, r5 + n), load(results, r5 + 2 * n)
-    g0, g1, g2 = load(results, r6), load(results, r6 + n), load(results, r6 + 2 * n)
-    h0, h1, h2 = load(results, r7), load(results, r7 + n), load(results, r7 + 2 * n)
-    for t in range(where.size):
-        s, at = x + shifts[t], where[t]
-        s0, s1, s2 = load(columns, s), load(columns, s + n), load(columns, s + 2 * n)
-        k = broadcast(weights, w0 + at)
-        a0, a1, a2 = fma(k, s0, a0), fma(k, s1, a1), fma(k, s2, a2)
-        k = broadcast(weights, w1 + at)
-        b0, b1, b2 = fma(k, s0, b0), fma(k, s1, b1), fma(k, s2, b2)
-        k = broadcast(weights, w2 + at)
-        c0, c1, c2 = fma(k, s0, c0), fma(k, s1, c1), fma(k, s2, c2)
-        in_order()
-        k = broadcast(weights, w3 + at)
-        d0, d1, d2 = fma(k, s0, d0), fma(k, s1, d1), fma(k, s2, d2)
-        k = broadcast(weights, w4 + at)
-        e0, e1, e2 = fma(k, s0, e0), fma(k, s1, e1), fma(k, s2, e2)
-        in_order()
-        k = broadcast(weights, w5 + at)
-        f0, f1, f2 = fma(k, s0, f0), fma(k, s1, f1), fma(k, s2, f2)
-        k = broadcast(weights, w6 + at)
-        g0, g1, g2 = fma(k, s0, g0), fma(k, s1, g1), fma(k, s2, g2)
-        k = broadcast(weights, w7 + at)
-        h0, h1, h2 = fma(k, s0, h0), fma(k, s1, h1), fma(k, s2, h2)
-    store(results, r0, a0), store(results, r0 + n, a1), store(results, r0 + 2 * n, a2)
-    store(results, r1, b0), store(results, r1 + n, b1), store(results, r1 + 2 * n, b2)
-    store(results, r2, c0), store(results, r2 + n, c1), store(results, r2 + 2 * n, c2)
-    store(results, r3, d0), store(results, r3 + n, d1), store(results, r3 + 2 * n, d2)
-    store(results, r4, e0), store(results, r4 + n, e1), store(results, r4 + 2 * n, e2)
-    store(results, r5, f0), store(results, r5 + n, f1), store(results, r5 + 2 * n, f2)
-    store(results, r6, g0), store(results, r6 + n, g1), store(results, r6 + 2 * n, g2)
-    store(results, r7, h0), store(results, r7 + n, h1), store(results, r7 + 2 * n, h2)
+def _first_4(weights, b):
+    """The first vectors of four rows: each has one number in all lanes."""
+    b0, b1, b2, b3 = b
+    return (broadcast(weights, b0), broadcast(weights, b1),
+            broadcast(weights, b2), broadcast(weights, b3))  # fmt: skip
 
 
 @compiled
-def _block_4x3(weights, w, where, shifts, columns, x, results, r):
-    """The same for four rows."""
+def _first_8(weights, b):
+    """The same for eight rows."""
+    return _first_4(weights, b[:4]) + _first_4(weights, b[4:])
+
+
+@compiled
+def _put(results, r, before, a, b, c, more):
+    """Set a row of results, or add to it, unless it is the row before, taken again."""
+    n = lanes(results)
+    if r != before:
+        if more:
+            a, b = plus(load(results, r), a), plus(load(results, r + n), b)
+            c = plus(load(results, r + 2 * n), c)
+        store(results, r, a), store(results, r + n, b), store(results, r + 2 * n, c)
+
+
+@compiled
+def _block_8x3(weights, b, w, shifts, columns, x, ahead, results, r, more):
+    """Eight rows of results, three vectors each: the products of some taps."""
     n = lanes(columns)
-    w0, w1, w2, w3 = w
-    r0, r1, r2, r3 = r
-    a0, a1, a2 = load(results, r0), load(results, r0 + n), load(results, r0 + 2 * n)
-    b0, b1, b2 = load(results, r1), load(results, r1 + n), load(results, r1 + 2 * n)
-    c0, c1, c2 = load(results, r2), load(results, r2 + n), load(results, r2 + 2 * n)
-    d0, d1, d2 = load(results, r3), load(results, r3 + n), load(results, r3 + 2 * n)
-    for t in range(where.size):
-        s, at = x + shifts[t], where[t]
+    r0, r1, r2, r3, r4, r5, r6, r7 = r
+    a0, b0, c0, d0, e0, f0, g0, h0 = _first_8(weights, b)
+    a1, b1, c1, d1, e1, f1, g1, h1 = a0, b0, c0, d0, e0, f0, g0, h0
+    a2, b2, c2, d2, e2, f2, g2, h2 = a0, b0, c0, d0, e0, f0, g0, h0
+    for t in range(shifts.size):
+        s = x + shifts[t]
         s0, s1, s2 = load(columns, s), load(columns, s + n), load(columns, s + 2 * n)
-        k = broadcast(weights, w0 + at)
+        fetch_early(columns, s + ahead)
+        k = broadcast(weights, w)
         a0, a1, a2 = fma(k, s0, a0), fma(k, s1, a1), fma(k, s2, a2)
-        k = broadcast(weights, w1 + at)
+        k = broadcast(weights, w + 1)
         b0, b1, b2 = fma(k, s0, b0), fma(k, s1, b1), fma(k, s2, b2)
-        in_order()
-        k = broadcast(weights, w2 + at)
+        k = broadcast(weights, w + 2)
         c0, c1, c2 = fma(k, s0, c0), fma(k, s1, c1), fma(k, s2, c2)
         in_order()
-        k = broadcast(weights, w3 + at)
+        k = broadcast(weights, w + 3)
         d0, d1, d2 = fma(k, s0, d0), fma(k, s1, d1), fma(k, s2, d2)
-    store(results, r0, a0), store(results, r0 + n, a1), store(results, r0 + 2 * n, a2)
-    store(results, r1, b0), store(results, r1 + n, b1), store(results, r1 + 2 * n, b2)
-    store(results, r2, c0), store(results, r2 + n, c1), store(results, r2 + 2 * n, c2)
-    store(results, r3, d0), store(results, r3 + n, d1), store(results, r3 + 2 * n, d2)
+        k = broadcast(weights, w + 4)
+        e0, e1, e2 = fma(k, s0, e0), fma(k, s1, e1), fma(k, s2, e2)
+        in_order()
+        k = broadcast(weights, w + 5)
+        f0, f1, f2 = fma(k, s0, f0), fma(k, s1, f1), fma(k, s2, f2)
+        k = broadcast(weights, w + 6)
+        g0, g1, g2 = fma(k, s0, g0), fma(k, s1, g1), fma(k, s2, g2)
+        k = broadcast(weights, w + 7)
+        h0, h1, h2 = fma(k, s0, h0), fma(k, s1, h1), fma(k, s2, h2)
+        w += 8
+    _put(results, r0, -1, a0, a1, a2, more)
+    _put(results, r1, r0, b0, b1, b2, more)
+    _put(results, r2, r1, c0, c1, c2, more)
+    _put(results, r3, r2, d0, d1, d2, more)
+    _put(results, r4, r3, e0, e1, e2, more)
+    _put(results, r5, r4, f0, f1, f2, more)
+    _put(results, r6, r5, g0, g1, g2, more)
+    _put(results, r7, r6, h0, h1, h2, more)
+
+
+@compiled
+def _block_4x3(weights, b, w, shifts, columns, x, ahead, results, r, more):
+    """The same for four rows."""
+    n = lanes(columns)
+    r0, r1, r2, r3 = r
+    a0, b0, c0, d0 = _first_4(weights, b)
+    a1, b1, c1, d1 = a0, b0, c0, d0
+    a2, b2, c2, d2 = a0, b0, c0, d0
+    for t in range(shifts.size):
+        s = x + shifts[t]
+        s0, s1, s2 = load(columns, s), load(columns, s + n), load(columns, s + 2 * n)
+        fetch_early(columns, s + ahead)
+        k = broadcast(weights, w)
+        a0, a1, a2 = fma(k, s0, a0), fma(k, s1, a1), fma(k, s2, a2)
+        k = broadcast(weights, w + 1)
+        b0, b1, b2 = fma(k, s0, b0), fma(k, s1, b1), fma(k, s2, b2)
+        in_order()
+        k = broadcast(weights, w + 2)
+        c0, c1, c2 = fma(k, s0, c0), fma(k, s1, c1), fma(k, s2, c2)
+        in_order()
+        k = broadcast(weights, w + 3)
+        d0, d1, d2 = fma(k, s0, d0), fma(k, s1, d1), fma(k, s2, d2)
+        w += 4
+    _put(results, r0, -1, a0, a1, a2, more)
+    _put(results, r1, r0, b0, b1, b2, more)
+    _put(results, r2, r1, c0, c1, c2, more)
+    _put(results, r3, r2, d0, d1, d2, more)
 
 
 @compiled
@@ -127,26 +151,40 @@ def _rows(begin, end, place, step):
 
 
 @compiled
-def _multiply(weights, w, row_step, where, shifts, columns, x, results, r, pitch, rows):
-    """results += weights times columns, for all rows of a panel."""
-    k = 0
+def _announce(results, rows):
+    """Let the memory bring what will be written when the block is done."""
+    n = lanes(results)
+    for r in rows:
+        for last in (n, 2 * n, 3 * n):
+            fetch_early(results, r + last - 1)
+
+
+@compiled
+def _multiply(weights, b, b_step, w, taps, t, shifts, columns, x, far, results, r, pitch, rows, more):
+    """Weights times columns, for all rows of a panel: set the results, or add to them."""
+    n, k = lanes(columns), 0
     while k < rows:
-        w_low, r_low = _rows(k, rows, w, row_step), _rows(k, rows, r, pitch)
+        ahead = far + (k // ROWS + 1) * n - 1 if far > 0 and k < 3 * ROWS else 0
+        b_low, r_low = _rows(k, rows, b, b_step), _rows(k, rows, r, pitch)
         if ROWS == 8 and k + 4 < rows:
-            w_all = w_low + _rows(k + 4, rows, w, row_step)
+            b_all = b_low + _rows(k + 4, rows, b, b_step)
             r_all = r_low + _rows(k + 4, rows, r, pitch)
-            _block_8x3(weights, w_all, where, shifts, columns, x, results, r_all)
+            if not more:
+                _announce(results, r_all)
+            _block_8x3(weights, b_all, w + k * taps + 8 * t, shifts, columns, x, ahead,
+                       results, r_all, more)
             k += 8
         else:
-            _block_4x3(weights, w_low, where, shifts, columns, x, results, r_low)
+            _block_4x3(weights, b_low, w + k * taps + 4 * t, shifts, columns, x, ahead,
+                       results, r_low, more)
             k += 4
 
 
-TAPS_AT_ONCE = 288  # so many taps of a panel stay in the nearest cache ...
-PACKED_TAPS = 144  # ... or so many packed ones: they share no numbers with their neighbours
+TAPS_AT_ONCE = 96  # one chain of sums; a panel of so many taps stays in the nearest cache
 COLUMNS_AT_ONCE = 2400  # small images are computed together, about so many columns ...
 RESULTS_AT_ONCE = 200_000  # ... if their results are not more than this
 NUMBERS_AT_ONCE = 131_072  # numbers of all planes that are filled at once
+FEW_WEIGHTS = 20_000  # so many are lined up by one thread, before another one would wake
 WEIGHTS_KEPT = 400_000  # so many weights stay in the cache from image to image
 PIECE = 7  # to pack a piece of a row takes as long as so many vectors take to load
 
@@ -165,13 +203,53 @@ class CorrelationPlan(NamedTuple):
     step: tuple  # in the source, from one row and column of a plane to the next
     deals: np.ndarray  # first row and column of each phase of the source
     shifts: np.ndarray  # of each tap, in the planes
-    where: np.ndarray  # of each tap, in the weights
+    where: np.ndarray  # of each tap, in the weights as they are given
     row_step: int  # from one target's weights to the next one's
     room: int  # taps that are multiplied at once
     phases: np.ndarray  # of the output; `_phases` says what each row means
     direct: bool  # a whole panel is stored straight into the output
+    overlap: bool  # and the last one, too: it overlaps the one before
     out_step: tuple  # in the output, from one row and column of a phase to the next
     parts: int  # of the targets, to be shared out among jobs
+
+
+@compiled
+def _first_weight(plan):
+    """Where the weights begin: before them lie a zero and the biases."""
+    return (1 + plan.groups * plan.targets + 15) // 16 * 16
+
+
+@compiled
+def _group_weights(plan):
+    """How many weights of a group are lined up, the last block's repetitions included."""
+    return (plan.targets + 7) // 8 * 8 * plan.where.size
+
+
+@compiled
+def line_up(job, jobs, weights, bias, plan, lined_up, workspace):
+    """Write one job's share of a zero, the biases, and the weights, block by block (Chapter 11)."""
+    blocks, taps, targets = (plan.targets + 7) // 8, plan.where.size, plan.targets
+    if job == 0:
+        lined_up[0] = 0
+        for k in range(bias.size):
+            lined_up[1 + k] = bias[k]
+    for item in range(job, plan.groups * blocks, jobs):
+        group, k = item // blocks, item % blocks * 8
+        s = group * targets * plan.sources * plan.kernel
+        w, end = _first_weight(plan) + group * _group_weights(plan), min(k + 8, targets)
+        while k < end:
+            rows = 8 if ROWS == 8 and k + 4 < end else 4
+            for t0 in range(0, taps, plan.room):
+                for i in range(rows):
+                    at, place = s + min(k + i, targets - 1) * plan.row_step, w + k * taps + i
+                    for t in range(t0, min(taps, t0 + plan.room)):
+                        lined_up[place + t * rows] = weights[at + plan.where[t]]
+            k += rows
+
+
+def weights_size(plan):
+    """Return how many numbers `line_up` writes (Chapter 11)."""
+    return _first_weight(plan) + plan.groups * _group_weights(plan)
 
 
 @compiled
@@ -258,7 +336,7 @@ def _fill_planes(images, some, channels, plan, planes):
 
 
 @compiled
-def correlate(job, jobs, images, weights, bias, output, plan, workspace):
+def correlate(job, jobs, images, weights, output, plan, workspace):
     """Compute one job's share of a forward pass or of a learning flow (Chapter 11)."""
     sets, parts = (images.shape[0] + plan.images - 1) // plan.images, plan.parts
     panels = (plan.targets + 7) // 8
@@ -268,11 +346,11 @@ def correlate(job, jobs, images, weights, bias, output, plan, workspace):
         some = (first, min(images.shape[0], first + plan.images))
         k0 = min(plan.targets, panels * part // parts * 8)
         k1 = min(plan.targets, panels * (part + 1) // parts * 8)
-        _one_item(images, weights, bias, output, plan, group, some, (k0, k1), workspace)
+        _one_item(images, weights, output, plan, group, some, (k0, k1), workspace)
 
 
 @compiled
-def _one_item(images, weights, bias, output, plan, group, some, targets, workspace):
+def _one_item(images, weights, output, plan, group, some, targets, workspace):
     """Compute some images, and some target channels of a group."""
     n, first, step = lanes(workspace), group * plan.sources, plan.deals.shape[0] * plan.plane[4]
     size = 0 if plan.in_place else plan.at_once * step + 3 * n
@@ -280,7 +358,7 @@ def _one_item(images, weights, bias, output, plan, group, some, targets, workspa
     planes = images.reshape(images.size) if plan.in_place else rest[:size]
     memory = panel, np.arange(plan.room) * (4 * n), np.empty((3 * n, 3), np.int64), rest[size:]
     channels = (group * plan.targets + targets[0], targets[1] - targets[0])
-    w = group * plan.targets * plan.sources * plan.kernel + targets[0] * plan.row_step
+    w = _first_weight(plan) + group * _group_weights(plan) + targets[0] * plan.where.size
     for c in range(0, plan.sources, plan.at_once):
         now = (c, min(plan.sources, c + plan.at_once))
         base, image_step = -c * step, plan.plane[0] * plan.plane[1]
@@ -291,7 +369,7 @@ def _one_item(images, weights, bias, output, plan, group, some, targets, workspa
             _fill_planes(images, some, (first + c, first + now[1]), plan, planes)
         r = 0
         for i in range(plan.phases.shape[0]):
-            r = _one_phase(planes, base, image_step, weights, w, bias, output, plan,
+            r = _one_phase(planes, base, image_step, weights, w, output, plan,
                            plan.phases[i], some, now, channels, memory, r)
     _collect(rest[size:], output, plan, some, channels)
 
@@ -310,17 +388,7 @@ def _portion(taps, room):
 
 
 @compiled
-def _begin(bias, channels, results, r, pitch):
-    """Each row of a panel begins with its bias."""
-    n = lanes(results)
-    for k in range(channels[1]):
-        b = broadcast(bias, channels[0] + k)
-        store(results, r, b), store(results, r + n, b), store(results, r + 2 * n, b)
-        r += pitch
-
-
-@compiled
-def _one_phase(planes, base, image_step, weights, w, bias, output, plan,
+def _one_phase(planes, base, image_step, weights, w, output, plan,
                phase, some, now, channels, memory, r):
     """Add the products of some source channels to all results of a phase."""
     first, taps, _, _, rows, columns, row_columns, image_columns, length, runs = phase
@@ -329,30 +397,32 @@ def _one_phase(planes, base, image_step, weights, w, bias, output, plan,
     end = (some[1] - some[0] - 1) * image_columns + (rows - 1) * row_columns + columns
     pitch, length = _pitch(end, n), length if length > 0 else end
     t0, t1 = first + now[0] * taps, first + now[1] * taps
-    farthest = 0
+    farthest, portion = 0, _portion(t1 - t0, plan.room)
     for t in range(t0, t1):
         farthest = max(farthest, plan.shifts[t])
     for x in range(0, end, 3 * n):
+        if plan.overlap:
+            x = min(x, end - 3 * n)
         target, at, step = results, r + x, pitch
         if plan.direct and x % places + 3 * n <= places:  # all of them belong to one image
             target, step = flat, places
             at = ((some[0] + x // places) * output.shape[1] + k) * places + x % places
-        if now[0] == 0:
-            _begin(bias, channels, target, at, step)
         run, behind = x // length, min(end, x + 3 * n)
         s = base + run // runs * image_step + run % runs * plan.plane[1] + x % length
         whole = x % length + behind - x <= length and s + farthest + 3 * n <= planes.size
         found = pieces[:0]
         if not whole:
             found = _find_pieces(x, behind, length, runs, image_step, plan.plane[1], n, pieces)
-        for t in range(t0, t1, _portion(t1 - t0, plan.room)):
-            e = min(t1, t + _portion(t1 - t0, plan.room))
-            shifts, source, place = plan.shifts[t:e], planes, s
+        for t in range(t0, max(t1, t0 + 1), portion):  # without any tap, the biases alone
+            e, b, more = min(t1, t + portion), (1 + k, 1), now[0] > 0 or t > t0
+            if more:  # each chain of sums but the first begins with the zero
+                b = (0, 0)
+            shifts, source, place, far = plan.shifts[t:e], planes, s, 3 * n * plan.in_place
             if not whole:
                 _pack(planes, base, shifts, farthest, found, panel)
-                shifts, source, place = packed[: e - t], panel, 0
-            _multiply(weights, w, plan.row_step, plan.where[t:e], shifts, source, place,
-                      target, at, step, targets)
+                shifts, source, place, far = packed[: e - t], panel, 0, 0
+            _multiply(weights, b[0], b[1], w, plan.where.size, t, shifts, source, place, far,
+                      target, at, step, targets, more)
     return r + pitch * targets
 
 
@@ -385,6 +455,8 @@ def _mix_row(source, even, odd, target):
 @compiled
 def _collect(results, output, plan, some, channels):
     """Copy to the output what has not been stored there straight away."""
+    if plan.overlap:
+        return
     panel, r, (row_step, step) = 3 * lanes(results), 0, plan.out_step
     flat, (height, width) = output.reshape(output.size), output.shape[2:]
     before = (0, 0, 0, 0)  # of the phase before: first result, pitch, image and row
@@ -469,21 +541,22 @@ def _plan(geometry, channels, in_place, plane, step, deals, phases, steps, out_s
         begin += sources * len(where)
         end = (images - 1) * lie[3] + (lie[0] - 1) * lie[2] + lie[1]
         space += round_up(end, 3 * n) * targets
-    room = PACKED_TAPS if any(phase[-1] > 1 for phase in table) else TAPS_AT_ONCE
-    least = room // max(1, *(phase[1] for phase in table))  # or the blocks are too short
+    least = TAPS_AT_ONCE // max(1, *(phase[1] for phase in table))  # or the blocks are too short
     at_once = sources if in_place else max(1, least, NUMBERS_AT_ONCE // (len(deals) * length))
     at_once = -(-sources // -(-sources // at_once))
     if not in_place:
         space += at_once * len(deals) * length + 3 * n
     items = -(-g.batch // images) * g.groups
     parts = 1 if items % jobs == 0 or items > 4 * jobs else min(jobs, -(-targets // 8))
+    direct = alone and table[0][4] == 1 and table[0][7] == table[0][5]  # no nonsense at all
     plan = CorrelationPlan(
         images, sources, targets, g.groups, g.kernel_height * g.kernel_width, at_once, in_place,
         (*plane, length), step, np.array(deals, np.int64), np.concatenate(shifts),
-        np.concatenate(wheres), steps[1], room, np.array(table, np.int64),
-        alone and table[0][4] == 1 and table[0][7] == table[0][5], out_step, parts,
+        np.concatenate(wheres), steps[1], TAPS_AT_ONCE, np.array(table, np.int64),
+        direct, direct and images == 1 and at_once == sources and table[0][5] >= 3 * n,
+        out_step, parts,
     )  # fmt: skip
-    return plan, space + 4 * n * room
+    return plan, space + 4 * n * TAPS_AT_ONCE
 
 
 def _axis_forward(size, kernel_size, stride, padding, dilation, out_size):
@@ -535,20 +608,28 @@ def input_grad_plan(geometry, dtype, jobs):
 
 
 @compiled
-def _block_6x4(planes, places, starts, columns, step, flow, f, results, r):
-    """Six taps by four vectors of output channels: add the products of some rows."""
-    n = lanes(planes)
-    m, (p0, p1, p2, p3, p4, p5) = 2 * n, places
-    s, t, u, v, w = r + 4 * n, r + 8 * n, r + 12 * n, r + 16 * n, r + 20 * n
-    a0, a1, a2, a3 = load(results, r), load(results, r + n), load(results, r + m), load(results, r + m + n)
-    b0, b1, b2, b3 = load(results, s), load(results, s + n), load(results, s + m), load(results, s + m + n)
-    c0, c1, c2, c3 = load(results, t), load(results, t + n), load(results, t + m), load(results, t + m + n)
-    d0, d1, d2, d3 = load(results, u), load(results, u + n), load(results, u + m), load(results, u + m + n)
-    e0, e1, e2, e3 = load(results, v), load(results, v + n), load(results, v + m), load(results, v + m + n)
-    g0, g1, g2, g3 = load(results, w), load(results, w + n), load(results, w + m), load(results, w + m + n)
-    for i in range(starts.size):
-        x = starts[i]
-        for _ in range(columns):
+def _add_pair(results, r, a, b):
+    """Add two vectors to the results; return where the next ones lie."""
+    n = lanes(results)
+    store(results, r, plus(load(results, r), a))
+    store(results, r + n, plus(load(results, r + n), b))
+    return r + 2 * n
+
+
+@compiled
+def _block_6x4(planes, places, lines, step, flow, f, results, r):
+    """Six taps by four vectors of output channels: add the products of some lines."""
+    n, (p0, p1, p2, p3, p4, p5) = lanes(planes), places
+    m, zero = 2 * n, nothing(flow)
+    a0 = a1 = a2 = a3 = zero
+    b0 = b1 = b2 = b3 = zero
+    c0 = c1 = c2 = c3 = zero
+    d0 = d1 = d2 = d3 = zero
+    e0 = e1 = e2 = e3 = zero
+    g0 = g1 = g2 = g3 = zero
+    for i in range(lines.shape[0]):
+        x = lines[i, 0]
+        for _ in range(lines[i, 1]):
             f0, f1, f2, f3 = load(flow, f), load(flow, f + n), load(flow, f + m), load(flow, f + m + n)
             k = broadcast(planes, p0 + x)
             a0, a1, a2, a3 = fma(k, f0, a0), fma(k, f1, a1), fma(k, f2, a2), fma(k, f3, a3)
@@ -566,28 +647,34 @@ def _block_6x4(planes, places, starts, columns, step, flow, f, results, r):
             g0, g1, g2, g3 = fma(k, f0, g0), fma(k, f1, g1), fma(k, f2, g2), fma(k, f3, g3)
             x += step
             f += 4 * n
-    store(results, r, a0), store(results, r + n, a1), store(results, r + m, a2), store(results, r + m + n, a3)
-    store(results, s, b0), store(results, s + n, b1), store(results, s + m, b2), store(results, s + m + n, b3)
-    store(results, t, c0), store(results, t + n, c1), store(results, t + m, c2), store(results, t + m + n, c3)
-    store(results, u, d0), store(results, u + n, d1), store(results, u + m, d2), store(results, u + m + n, d3)
-    store(results, v, e0), store(results, v + n, e1), store(results, v + m, e2), store(results, v + m + n, e3)
-    store(results, w, g0), store(results, w + n, g1), store(results, w + m, g2), store(results, w + m + n, g3)
+    r = _add_pair(results, r, a0, a1)
+    r = _add_pair(results, r, a2, a3)
+    r = _add_pair(results, r, b0, b1)
+    r = _add_pair(results, r, b2, b3)
+    r = _add_pair(results, r, c0, c1)
+    r = _add_pair(results, r, c2, c3)
+    r = _add_pair(results, r, d0, d1)
+    r = _add_pair(results, r, d2, d3)
+    r = _add_pair(results, r, e0, e1)
+    r = _add_pair(results, r, e2, e3)
+    r = _add_pair(results, r, g0, g1)
+    r = _add_pair(results, r, g2, g3)
 
 
 @compiled
-def _block_6x2(planes, places, starts, columns, step, flow, f, results, r):
-    """Six taps by two vectors of output channels: add the products of some rows."""
-    n = lanes(planes)
-    p0, p1, p2, p3, p4, p5 = places
-    a0, a1 = load(results, r), load(results, r + n)
-    b0, b1 = load(results, r + 2 * n), load(results, r + 3 * n)
-    c0, c1 = load(results, r + 4 * n), load(results, r + 5 * n)
-    d0, d1 = load(results, r + 6 * n), load(results, r + 7 * n)
-    e0, e1 = load(results, r + 8 * n), load(results, r + 9 * n)
-    g0, g1 = load(results, r + 10 * n), load(results, r + 11 * n)
-    for i in range(starts.size):
-        x = starts[i]
-        for _ in range(columns):
+def _block_6x2(planes, places, lines, step, flow, f, results, r):
+    """Six taps by two vectors of output channels: add the products of some lines."""
+    n, (p0, p1, p2, p3, p4, p5) = lanes(planes), places
+    zero = nothing(flow)
+    a0 = a1 = zero
+    b0 = b1 = zero
+    c0 = c1 = zero
+    d0 = d1 = zero
+    e0 = e1 = zero
+    g0 = g1 = zero
+    for i in range(lines.shape[0]):
+        x = lines[i, 0]
+        for _ in range(lines[i, 1]):
             f0, f1 = load(flow, f), load(flow, f + n)
             k = broadcast(planes, p0 + x)
             a0, a1 = fma(k, f0, a0), fma(k, f1, a1)
@@ -604,12 +691,12 @@ def _block_6x2(planes, places, starts, columns, step, flow, f, results, r):
             g0, g1 = fma(k, f0, g0), fma(k, f1, g1)
             x += step
             f += 2 * n
-    store(results, r, a0), store(results, r + n, a1)
-    store(results, r + 2 * n, b0), store(results, r + 3 * n, b1)
-    store(results, r + 4 * n, c0), store(results, r + 5 * n, c1)
-    store(results, r + 6 * n, d0), store(results, r + 7 * n, d1)
-    store(results, r + 8 * n, e0), store(results, r + 9 * n, e1)
-    store(results, r + 10 * n, g0), store(results, r + 11 * n, g1)
+    r = _add_pair(results, r, a0, a1)
+    r = _add_pair(results, r, b0, b1)
+    r = _add_pair(results, r, c0, c1)
+    r = _add_pair(results, r, d0, d1)
+    r = _add_pair(results, r, e0, e1)
+    r = _add_pair(results, r, g0, g1)
 
 
 @compiled
@@ -651,6 +738,7 @@ def _turn(source, s, places, count, flow, f, panel):
 SECTIONS = 4  # of the images, for the gradient of the weights ...
 SUMS = 100_000  # ... if there are no more of them than this
 PLACES_AT_ONCE = 1024  # so many places of the flow at once: long rows are fetched in advance
+PLACES_SUMMED = 128  # so many products are one chain of sums
 
 
 class WeightGradPlan(NamedTuple):
@@ -667,7 +755,9 @@ class WeightGradPlan(NamedTuple):
     deals: np.ndarray
     shifts: np.ndarray  # of each tap, in the planes
     stride: tuple
-    rows_at_once: int  # of the flow
+    lines: np.ndarray  # the places of a flow: where a line begins in the planes, how many
+    lines_at_once: int
+    lines_summed: int  # in one chain of sums
     parts: tuple  # of the output and of the input channels, to be shared out among jobs
 
 
@@ -695,57 +785,64 @@ def correlate_flow(job, jobs, images, grad_output, sums, plan, workspace):
 def _one_section(images, grad_output, sums, group, targets, channels, some, plan, workspace):
     """Sum over some images, for some output and input channels of a group."""
     n, count, width = lanes(workspace), targets[1] - targets[0], plan.plane[1]
-    (height, columns), kernel = grad_output.shape[2:], plan.shifts.size // plan.sources
+    places = grad_output.shape[2] * grad_output.shape[3]
+    kernel = plan.shifts.size // plan.sources
     padded, t0, t1 = (count + 2 * n - 1) // (2 * n) * 2 * n, channels[0] * kernel, channels[1] * kernel
     rows = (t1 - t0 + 5) // 6 * 6
     results, rest = workspace[: padded * rows], workspace[padded * rows :]
     results[:] = 0
-    size, first_channel = plan.images * height * columns * padded, group * plan.sources
+    size, first_channel = plan.images * places * padded, group * plan.sources
     flow, planes = rest[:size], images.reshape(images.size) if plan.in_place else rest[size:]
     image_step = images.shape[1] * plan.plane[4] if plan.in_place else plan.plane[0] * width
     for first in range(some[0], some[1], plan.images):
         now = (first, min(some[1], first + plan.images))
         _turn_flow(grad_output, now, targets, flow)
-        starts = _starts(now[1] - now[0], height, image_step, plan.stride[0] * width)
+        lines = _lines(plan.lines, now[1] - now[0], image_step)
         for c in range(channels[0], channels[1], plan.at_once):
             c1, base = min(channels[1], c + plan.at_once), -c * plan.plane[4]
             if plan.in_place:
                 base = first * image_step + first_channel * plan.plane[4]
             else:
                 _fill_planes(images, now, (first_channel + c, first_channel + c1), plan, planes)
-            _add_products(planes, base, (c * kernel, c1 * kernel), starts, columns,
-                          flow, count, results, t0, rows, plan)
+            _add_products(planes, base, (c * kernel, c1 * kernel), lines, places, flow, count,
+                          results, t0, rows, plan)
     _collect_sums(results, rows, sums, targets, t0, t1)
 
 
 @compiled
-def _starts(images, rows, image_step, row_step):
-    """Where the rows of the flow begin in the planes."""
-    starts = np.empty(images * rows, np.int64)
-    for i in range(starts.size):
-        starts[i] = i // rows * image_step + i % rows * row_step
-    return starts
+def _lines(lines, images, image_step):
+    """The lines of some images, one image after the other."""
+    all_lines = np.empty((images * lines.shape[0], 2), np.int64)
+    for i in range(all_lines.shape[0]):
+        image, line = i // lines.shape[0], i % lines.shape[0]
+        all_lines[i, 0] = image * image_step + lines[line, 0]
+        all_lines[i, 1] = lines[line, 1]
+    return all_lines
 
 
 @compiled
-def _add_products(planes, base, taps, starts, columns, flow, targets, results, t0, rows, plan):
-    """Add the products of flow and planes to the results, some rows at a time."""
-    n, last, shifts, step = lanes(planes), taps[1] - 1, plan.shifts, plan.stride[1]
-    for i in range(0, starts.size, plan.rows_at_once):
-        some, k = starts[i : i + plan.rows_at_once], 0
+def _add_products(planes, base, taps, lines, places, flow, targets, results, t0, rows, plan):
+    """Add the products of flow and planes to the results, some lines at a time."""
+    n, last, shifts, step, place = lanes(planes), taps[1] - 1, plan.shifts, plan.stride[1], 0
+    all_places = lines.shape[0] // plan.lines.shape[0] * places
+    for i in range(0, lines.shape[0], plan.lines_at_once):
+        end, k = min(lines.shape[0], i + plan.lines_at_once), 0
         while k < targets:
             panel = _panel(k, targets, n)
-            f = k * starts.size * columns + i * columns * panel
             for t in range(taps[0], taps[1], 6):
                 six = (base + shifts[t], base + shifts[min(t + 1, last)],
                        base + shifts[min(t + 2, last)], base + shifts[min(t + 3, last)],
                        base + shifts[min(t + 4, last)], base + shifts[min(t + 5, last)])
-                r = k * rows + (t - t0) * panel
-                if panel == 4 * n:
-                    _block_6x4(planes, six, some, columns, step, flow, f, results, r)
-                else:
-                    _block_6x2(planes, six, some, columns, step, flow, f, results, r)
+                r, f = k * rows + (t - t0) * panel, k * all_places + place * panel
+                for j in range(i, end, plan.lines_summed):
+                    some = lines[j : min(end, j + plan.lines_summed)]
+                    if panel == 4 * n:
+                        _block_6x4(planes, six, some, step, flow, f, results, r)
+                    else:
+                        _block_6x2(planes, six, some, step, flow, f, results, r)
+                    f += some[:, 1].sum() * panel
             k += panel
+        place += lines[i:end, 1].sum()
 
 
 @compiled
@@ -766,6 +863,19 @@ def _collect_sums(results, rows, sums, targets, t0, t1):
         k += panel
 
 
+def _cut_lines(geometry, width, in_place):
+    """The places of a flow as lines that are no longer than one chain of sums."""
+    g, row_step = geometry, geometry.stride[0] * width
+    lines, columns = g.out_height, g.out_width
+    if in_place and columns == width and g.stride == (1, 1):  # rows follow each other
+        lines, columns = 1, g.out_height * g.out_width
+    length = -(-columns // -(-columns // PLACES_SUMMED))
+    begins = np.arange(0, columns, length)
+    counts = np.minimum(length, columns - begins)
+    begins = np.arange(lines)[:, np.newaxis] * row_step + begins * g.stride[1]
+    return np.stack([begins.ravel(), np.tile(counts, lines)], axis=1).astype(np.int64)
+
+
 @lru_cache(maxsize=1024)
 def weight_grad_plan(geometry, dtype, jobs):
     """Return the plan of the weights' gradient, its sections, and its workspace (Chapter 11)."""
@@ -773,11 +883,12 @@ def weight_grad_plan(geometry, dtype, jobs):
     sources, targets = g.in_channels // g.groups, g.out_channels // g.groups
     rows, width = (plane_axis(*axis, 1, 1) for axis in
                    zip((g.height, g.width), g.padding, strict=True))  # fmt: skip
+    in_place, length = not any(sum(g.padding, ())), rows * width
     u, v = np.indices((g.kernel_height, g.kernel_width)).reshape(2, -1)
     places, (zeros_below, zeros_behind) = g.out_height * g.out_width, np.array(g.padding)[:, 1]
+    lines = _cut_lines(g, width, in_place)
     sections = min(SECTIONS, g.batch) if g.out_channels * sources * u.size <= SUMS else 1
     images = max(1, min(-(-g.batch // sections), RESULTS_AT_ONCE // (targets * places)))
-    in_place, length = not any(sum(g.padding, ())), rows * width
     if not in_place:
         length = round_up(images * length + int(zeros_below * width + zeros_behind), 16)
     k_parts = c_parts = 1
@@ -793,7 +904,8 @@ def weight_grad_plan(geometry, dtype, jobs):
         images, sources, targets, g.groups, at_once, in_place,
         (rows, width, g.padding[0][0], g.padding[1][0], length), (1, 1),
         np.zeros((1, 2), np.int64), shifts, g.stride,
-        max(1, PLACES_AT_ONCE // g.out_width), (k_parts, c_parts),
+        lines, *(max(1, some // int(lines[0, 1])) for some in (PLACES_AT_ONCE, PLACES_SUMMED)),
+        (k_parts, c_parts),
     )  # fmt: skip
     return plan, sections, space
 
@@ -811,6 +923,14 @@ def suits(geometry, dtype):
 def _is_sound(results, weight):
     """Whether all weights are finite; if not, `results`, one of each phase, tell."""
     return bool(np.isfinite(results).all() or np.isfinite(weight).all())
+
+
+def _correlate(images, weight, bias, output, plan, space, jobs):
+    """Line up the weights, and let the jobs multiply."""
+    lined_up = parallel.kept("pieces", weights_size(plan), images.dtype)
+    parallel.run(line_up, jobs if weight.size > FEW_WEIGHTS else 1, 1, images.dtype,
+                 weight.reshape(-1), bias, plan, lined_up)  # fmt: skip
+    parallel.run(correlate, jobs, space, images.dtype, images, lined_up, output, plan)
 
 
 def forward(input, weight, bias, geometry, jobs):
@@ -837,8 +957,7 @@ def forward(input, weight, bias, geometry, jobs):
     g = geometry
     plan, space = forward_plan(g, input.dtype, jobs)
     output = np.empty((g.batch, g.out_channels, g.out_height, g.out_width), input.dtype)
-    parallel.run(correlate, jobs, space, input.dtype, input, weight.reshape(-1), bias,
-                 output, plan)  # fmt: skip
+    _correlate(input, weight, bias, output, plan, space, jobs)
     return output if _is_sound(output[0, :, :1, :1], weight) else None
 
 
@@ -867,8 +986,7 @@ def input_grad(weight, grad_output, geometry, jobs):
     plan, space = input_grad_plan(g, weight.dtype, jobs)
     grad = np.empty((g.batch, g.in_channels, g.height, g.width), weight.dtype)
     no_bias = np.zeros(g.in_channels, weight.dtype)
-    parallel.run(correlate, jobs, space, weight.dtype, grad_output, weight.reshape(-1),
-                 no_bias, grad, plan)  # fmt: skip
+    _correlate(grad_output, weight, no_bias, grad, plan, space, jobs)
     return grad if _is_sound(grad[0, :, : g.stride[0], : g.stride[1]], weight) else None
 
 

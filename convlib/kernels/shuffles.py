@@ -1,5 +1,5 @@
 # Exported from chapters/ by tools/export.py: edit the chapter, not this file.
-"""Words for vectors whose numbers change places, and one that changes nothing.
+"""Words for vectors whose numbers change places, and for what comes early or in order.
 
 Chapter 11 builds this module.
 """
@@ -7,11 +7,12 @@ Chapter 11 builds this module.
 import numpy as np
 from llvmlite import ir
 from numba import config, types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from convlib.kernels.simd import VectorType, address_of, check_room, compiled, lanes, load, store
 
-__all__ = ["in_order", "every_second", "in_turns", "transpose"]
+__all__ = ["in_order", "fetch_early", "nothing", "plus", "every_second", "in_turns", "transpose"]
 
 
 # Chapter "The matrix product inside" (chapters/11_gemm.ipynb)
@@ -23,6 +24,42 @@ def _in_order(typing_context):
         return context.get_dummy_value()
 
     return types.void(), generate
+
+
+@intrinsic
+def _nothing(typing_context, array):
+    vector = VectorType(array.dtype)
+
+    def generate(context, builder, signature, arguments):
+        return ir.Constant(context.get_value_type(vector), None)
+
+    return vector(array), generate
+
+
+@intrinsic
+def _plus(typing_context, a, b):
+    def generate(context, builder, signature, arguments):
+        return builder.fadd(*arguments)
+
+    return a(a, b), generate
+
+
+@intrinsic
+def _fetch_early(typing_context, array, index):
+    def generate(context, builder, signature, arguments):
+        byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+        place = address_of(context, builder, signature.args[0], *arguments)
+        function = cgutils.get_or_insert_function(
+            builder.module,
+            ir.FunctionType(ir.VoidType(), [byte] + [number] * 3),
+            "llvm.prefetch.p0",
+        )
+        # to read, into the second cache: the first one is full of what is needed now
+        settings = [ir.Constant(number, setting) for setting in (0, 2, 1)]
+        builder.call(function, [builder.bitcast(place, byte), *settings])
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), generate
 
 
 def _shuffle(builder, a, b, lanes):
@@ -86,6 +123,16 @@ if config.DISABLE_JIT:
     def in_order():
         pass
 
+    def fetch_early(array, index):
+        pass
+
+    def nothing(array):
+        return np.zeros(lanes(array), array.dtype)
+
+    def plus(a, b):
+        with np.errstate(over="ignore", invalid="ignore"):  # a processor does not warn
+            return a + b
+
     def every_second(a, b):
         return np.concatenate([a, b])[::2]
 
@@ -99,7 +146,8 @@ if config.DISABLE_JIT:
         for i in range(n):
             store(target, t + i * t_step, square[:, i])
 else:
-    in_order, every_second, in_turns, transpose = _in_order, _every_second, _in_turns, _transpose
+    in_order, fetch_early, nothing, plus = _in_order, _fetch_early, _nothing, _plus
+    every_second, in_turns, transpose = _every_second, _in_turns, _transpose
     if config.BOUNDSCHECK:
         _check = compiled(check_room)
 
