@@ -120,12 +120,13 @@ def check_not_finite(module, g, x, w, b, d):
             assert module.weight_grad(bad, d, g, 1) is None and module.weight_grad(x, flow, g, 1) is None
 
 
+@pytest.mark.parametrize("targets", [3, 17])
 @pytest.mark.parametrize("stride", [1, 2])
-def test_numbers_that_are_not_finite(stride):
+def test_numbers_that_are_not_finite(stride, targets):
     random = np.random.default_rng(3)
-    sizes = (2, 2, 8, 21), (3, 2, 3, 3)
+    sizes = (2, 2, 8, 21), (targets, 2, 3, 3)
     g = shapes.conv2d_geometry(*sizes, stride=stride, padding=1)
-    x, w, b, d = (random.integers(1, 4, size).astype("f") for size in (*sizes, (3,), shapes.output_shape(g)))
+    x, w, b, d = (random.integers(1, 4, size).astype("f") for size in (*sizes, (targets,), shapes.output_shape(g)))
     check_not_finite(thin, g, x, w, b, d)
 
 
