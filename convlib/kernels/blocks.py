@@ -26,6 +26,7 @@ __all__ = [
     "linear_map",
     "add_to_all",
     "add_zero_times",
+    "add_vectors",
     "channels_to_lanes",
     "lanes_to_channels",
 ]
@@ -219,6 +220,15 @@ def _add_to_all(typing_context, vectors, vector):
 
 
 @intrinsic
+def _add_vectors(typing_context, vectors, others):
+    def generate(context, builder, signature, arguments):
+        pairs = zip(*(cgutils.unpack_tuple(builder, each) for each in arguments), strict=True)
+        return cgutils.pack_array(builder, [builder.fadd(x, y) for x, y in pairs])
+
+    return vectors(vectors, others), generate
+
+
+@intrinsic
 def _add_zero_times(typing_context, check, vectors):
     def generate(context, builder, signature, arguments):
         result = arguments[0]
@@ -317,6 +327,10 @@ def _plain_add(vectors, vector):
     return tuple(each + vector for each in vectors)
 
 
+def _plain_add_vectors(vectors, others):
+    return tuple(x + y for x, y in zip(vectors, others, strict=True))
+
+
 def _plain_add_zero_times(check, vectors):
     return check + sum(0 * each for each in vectors)
 
@@ -326,9 +340,10 @@ if numba.config.DISABLE_JIT:
     load_block, store_block = _plain_load_block, _plain_store_block
     add_products, linear_map = _quiet(_plain_add_products), _plain_map
     add_to_all, add_zero_times = _quiet(_plain_add), _quiet(_plain_add_zero_times)
+    add_vectors = _quiet(_plain_add_vectors)
 else:
     zeros_like, linear_map = _zeros_like, _linear_map
-    add_to_all, add_zero_times = _add_to_all, _add_zero_times
+    add_to_all, add_vectors, add_zero_times = _add_to_all, _add_vectors, _add_zero_times
     if numba.config.BOUNDSCHECK:
         _check = compiled(_check_vectors)
 
