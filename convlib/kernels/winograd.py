@@ -28,7 +28,7 @@ from convlib.kernels.blocks import (
     zeros_like,
 )
 from convlib.kernels.planes import fill
-from convlib.kernels.plans import divide_up
+from convlib.kernels.plans import divide_up, round_up
 from convlib.kernels.shuffles import transpose
 from convlib.kernels.simd import compiled, lanes, lanes_of, load, total
 from convlib.kernels.transforms import winograd_matrices
@@ -591,6 +591,12 @@ def _weights_scratch(s, vectors):
     return (COLUMNS * (vectors * n * s.taps**2 + n) + n * s.pieces * s.taps) * n
 
 
+def _portion(s, rows, shares):
+    """Tile rows at once: about TILES_AT_ONCE tiles, and as many portions for each share."""
+    portions = round_up(divide_up(rows * s.tile_columns, TILES_AT_ONCE), shares)
+    return divide_up(rows, portions)
+
+
 def _correlate(images, weight, bias, s, output, jobs):
     """Compute outputs from images in the order that pays; return whether all is finite."""
     n, dtype = lanes_of(np.float32), np.dtype(np.float32)
@@ -601,8 +607,7 @@ def _correlate(images, weight, bias, s, output, jobs):
     tiles = batch * s.tile_rows * s.tile_columns
     pieces, checks = s.all_pieces * s.panels * COLUMNS * n * s.vectors * n, np.empty(jobs, dtype)
     if pieces <= max(FEW_PIECES, s.all_pieces * tiles * s.vectors * n):
-        portion = max(1, TILES_AT_ONCE // s.tile_columns)
-        portion = min(portion, divide_up(batch * s.tile_rows, jobs))
+        portion = _portion(s, batch * s.tile_rows, jobs)
         U = parallel.kept("pieces", pieces, dtype)
         space = _weights_scratch(s, 1)
         parallel.run(transform_all_weights, jobs, space, dtype, weight, s, U)
@@ -643,7 +648,7 @@ def forward(input, weight, bias, geometry, jobs):
     Source: Chapter 14; Chapter 13 derives the algorithm.
     """
     g = geometry
-    output = np.empty((g.batch, g.out_channels, g.out_height, g.out_width), np.float32)
+    output = parallel.aligned((g.batch, g.out_channels, g.out_height, g.out_width), np.float32)
     finite = _correlate(input, weight, bias, _forward_tiling(g), output, jobs)
     return output if finite else None
 
@@ -666,7 +671,7 @@ def input_grad(weight, grad_output, geometry, jobs):
     Source: Chapter 14; Chapter 13 derives the algorithm.
     """
     g = geometry
-    grad_input = np.empty((g.batch, g.in_channels, g.height, g.width), np.float32)
+    grad_input = parallel.aligned((g.batch, g.in_channels, g.height, g.width), np.float32)
     finite = _correlate(grad_output, weight, 0, _backward_tiling(g), grad_input, jobs)
     return grad_input if finite else None
 
@@ -704,7 +709,7 @@ def _in_sections(images, flow, grad_weight, s, f, rows, checks):
     """Few weights: the tiles pass by, in sections."""
     n, dtype, jobs = lanes_of(np.float32), grad_weight.dtype, len(checks)
     size = s.all_pieces * s.vectors * s.panels * COLUMNS * n * n
-    portion = min(rows, max(1, TILES_AT_ONCE // s.tile_columns))
+    portion = _portion(s, rows, SECTIONS)
     sections = max(1, min(SECTIONS, divide_up(rows, portion), FEW_PIECES * 3 // 2 // size))
     sums = parallel.kept("pieces", sections * size, dtype)[: sections * size]
     sums = sums.reshape(sections, size)
