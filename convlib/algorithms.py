@@ -23,7 +23,6 @@ __all__ = [
     "FOURIER_WEIGHTS",
     "ENOUGH_CHANNELS",
     "PLANES_AT_HAND",
-    "SUMS_AT_HAND",
     "choose_forward",
     "choose_input_grad",
     "choose_weight_grad",
@@ -97,7 +96,6 @@ FOURIER_ALONE = 5  # or so many, where each channel is alone,
 FOURIER_WEIGHTS = 1.5  # times this for the gradient of the weights
 ENOUGH_CHANNELS = 16  # on both sides: transforms and packing are shared by so many, and pay
 PLANES_AT_HAND = 64  # the planes of so many channels stay near: rows straight into the output
-SUMS_AT_HAND = 4000  # and so many sums of the gradient of the weights
 
 
 def _first(names, can):
@@ -118,13 +116,6 @@ def _is_thin(geometry):
     return min(g.in_channels, g.out_channels) // g.groups < ENOUGH_CHANNELS
 
 
-def _weights(geometry):
-    """How many weights a group has."""
-    g = geometry
-    channels = g.in_channels // g.groups * (g.out_channels // g.groups)
-    return channels * g.kernel_height * g.kernel_width
-
-
 def _choose_correlation(sources, geometry, can):
     """Name the algorithm that makes images from the images of so many channels."""
     if work(geometry) <= FEW and can("tiny"):
@@ -135,11 +126,14 @@ def _choose_correlation(sources, geometry, can):
         return "fft"
     if can("depthwise"):
         return "depthwise"
+    single = geometry.kernel_height * geometry.kernel_width == 1
     few_planes = sources // geometry.groups <= PLANES_AT_HAND
-    if (_is_thin(geometry) or few_planes) and can("thin"):
+    at_hand = few_planes and not single and geometry.stride == (1, 1)
+    if (_is_thin(geometry) or at_hand) and can("thin"):
         return "thin"
-    wide = not _is_thin(geometry) and geometry.kernel_height * geometry.kernel_width > 1
-    return _first(("channels", "gemm", "direct") if wide else ("gemm", "direct"), can)
+    if _is_thin(geometry) or single:
+        return _first(("gemm", "direct"), can)
+    return _first(("channels", "gemm", "direct"), can)
 
 
 def choose_forward(geometry, can):
@@ -162,7 +156,7 @@ def choose_weight_grad(geometry, can):
         return "fft"
     if can("depthwise"):
         return "depthwise"
-    if _is_thin(geometry) and _weights(geometry) <= SUMS_AT_HAND and can("thin"):
+    if _is_thin(geometry) and can("thin"):
         return "thin"
     return _first(("gemm", "direct"), can)
 

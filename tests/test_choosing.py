@@ -313,15 +313,19 @@ def test_at_the_thresholds(monkeypatch):
         monkeypatch.setattr(algorithms, "FOURIER_ALONE", factor)
         assert [rule(alone, everything) for rule in rules] == [expected] * 3
     others = {"thin", "channels", "gemm", "direct"}.__contains__
-    weights = 32 * 32 * 25
-    for channels, sums, expected in ((33, weights, ["thin"] * 3), (33, weights - 1, ["thin", "thin", "gemm"])):
-        monkeypatch.setattr(algorithms, "ENOUGH_CHANNELS", channels)
-        monkeypatch.setattr(algorithms, "SUMS_AT_HAND", sums)
-        assert [rule(geometry, others) for rule in rules] == expected
+    assert [rule(geometry, others) for rule in rules] == ["thin"] * 3
     monkeypatch.setattr(algorithms, "ENOUGH_CHANNELS", 32)
     for planes, expected in ((32, ["thin", "thin", "gemm"]), (31, ["channels", "channels", "gemm"])):
         monkeypatch.setattr(algorithms, "PLANES_AT_HAND", planes)
         assert [rule(geometry, others) for rule in rules] == expected
+    monkeypatch.setattr(algorithms, "PLANES_AT_HAND", 32)
+    steps = shapes.conv2d_geometry((1, 32, 20, 20), (32, 32, 5, 5), stride=(1, 2))
+    assert [rule(steps, others) for rule in rules] == ["channels", "channels", "gemm"]
+    single = shapes.conv2d_geometry((1, 32, 20, 20), (32, 32, 1, 1))
+    assert [rule(single, others) for rule in rules] == ["gemm"] * 3
+    monkeypatch.setattr(algorithms, "ENOUGH_CHANNELS", 33)
+    assert [rule(single, others) for rule in rules] == ["thin"] * 3
+    assert [rule(single, {"channels", "gemm"}.__contains__) for rule in rules] == ["gemm"] * 3
     assert [rule(geometry, {"direct"}.__contains__) for rule in rules] == ["direct"] * 3
     assert [rule(geometry, lambda name: False) for rule in rules] == ["numpy"] * 3
 

@@ -111,7 +111,8 @@ def test_what_was_left_in_the_memory_does_not_matter():
     arrays = data(g)
     before = passes(*arrays, g)
     for numbers in vars(parallel._kept).values():
-        numbers.fill(np.nan)
+        if numbers.dtype.kind == "f":
+            numbers.fill(np.nan)
     for one, other in zip(before, passes(*arrays, g), strict=True):
         np.testing.assert_array_equal(one, other)
 
