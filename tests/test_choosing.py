@@ -219,8 +219,8 @@ LAYERS = {
 EXPECTED = {
     "a house": "tiny", "nothing": "numpy", "3 x 3": "winograd", "large kernels": "fft",
     "large kernels, each channel alone": "fft", "each channel alone": "depthwise", "few outputs": "thin",
-    "few inputs": "thin", "few outputs, stride 2": "thin", "many weights, few inputs": ("thin", "thin", "gemm"),
-    "1 x 1": ("thin", "thin", "gemm"), "1 x 1, many channels": "gemm", "3 x 3, stride 2": ("thin", "thin", "gemm"),
+    "few inputs": "thin", "few outputs, stride 2": "thin", "many weights, few inputs": "thin",
+    "1 x 1": "gemm", "1 x 1, many channels": "gemm", "3 x 3, stride 2": ("channels", "channels", "gemm"),
     "many channels, stride 2": ("channels", "channels", "gemm"),
 }  # fmt: skip
 INSTEAD = {"winograd": "channels", "depthwise": "thin", "thin": "gemm", "channels": "gemm", "gemm": "direct"}

@@ -383,7 +383,8 @@ def forward(input, weight, bias, geometry, jobs):
     Source: Chapter 14.
     """
     g = geometry
-    output = np.empty((g.batch, g.out_channels, g.out_height, g.out_width), input.dtype)
+    size = g.batch, g.out_channels, g.out_height, g.out_width
+    output = parallel.aligned(size, input.dtype)
     return _correlate(input, weight, bias, output, g, _forward, jobs)
 
 
@@ -405,7 +406,8 @@ def input_grad(weight, grad_output, geometry, jobs):
     Source: Chapter 14.
     """
     g = geometry
-    grad_input = np.empty((g.batch, g.in_channels, g.height, g.width), weight.dtype)
+    size = g.batch, g.in_channels, g.height, g.width
+    grad_input = parallel.aligned(size, weight.dtype)
     no_bias = np.zeros(g.in_channels, weight.dtype)
     return _correlate(grad_output, weight, no_bias, grad_input, g, _backward, jobs)
 

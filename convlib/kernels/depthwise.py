@@ -166,7 +166,7 @@ def _correlate(images, weight, bias, shape, corner, jobs):
     channels = images.shape[1]
     layout = _layout(images.shape[2:], corner, shape[2:], images.dtype)
     size = channels, shape[1] // channels, *images.shape[2:], *shape[2:]
-    output = np.empty(shape, images.dtype)
+    output = parallel.aligned(shape, images.dtype)
     space = layout.length + thin.lanes_of(images.dtype)
     parallel.run(correlate_3x3, jobs, space, images.dtype, images.reshape(-1),
                  weight.reshape(-1), bias, output.reshape(-1), size, layout)

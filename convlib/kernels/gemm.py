@@ -956,7 +956,8 @@ def forward(input, weight, bias, geometry, jobs):
     """
     g = geometry
     plan, space = forward_plan(g, input.dtype, jobs)
-    output = np.empty((g.batch, g.out_channels, g.out_height, g.out_width), input.dtype)
+    size = g.batch, g.out_channels, g.out_height, g.out_width
+    output = parallel.aligned(size, input.dtype)
     _correlate(input, weight, bias, output, plan, space, jobs)
     return output if _is_sound(output[0, :, :1, :1], weight) else None
 
@@ -984,7 +985,7 @@ def input_grad(weight, grad_output, geometry, jobs):
     """
     g = geometry
     plan, space = input_grad_plan(g, weight.dtype, jobs)
-    grad = np.empty((g.batch, g.in_channels, g.height, g.width), weight.dtype)
+    grad = parallel.aligned((g.batch, g.in_channels, g.height, g.width), weight.dtype)
     no_bias = np.zeros(g.in_channels, weight.dtype)
     _correlate(grad_output, weight, no_bias, grad, plan, space, jobs)
     return grad if _is_sound(grad[0, :, : g.stride[0], : g.stride[1]], weight) else None

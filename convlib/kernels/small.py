@@ -6,7 +6,7 @@ Chapter 10 builds this module.
 
 import numpy as np
 
-from convlib.kernels.simd import broadcast, compiled, fma, lanes, load, total
+from convlib.kernels.simd import broadcast, compiled, fma, lanes, load, store, total
 
 __all__ = [
     "conv2d",
@@ -53,32 +53,59 @@ def _fill(image, first, corner, planes):
 
 
 @compiled
+def _correlate(rows, shifts, weights, w, places, start, o, results):
+    """results[x] = start[o] + the sum over t of weights[w + places[t]] * rows[x + shifts[t]]."""
+    n = lanes(rows)
+    for x in range(0, results.size, 4 * n):
+        a = broadcast(start, o)
+        b, c, d = a, a, a
+        for t in range(shifts.size):
+            k, s = broadcast(weights, w + places[t]), x + shifts[t]
+            a, b = fma(k, load(rows, s), a), fma(k, load(rows, s + n), b)
+            c, d = fma(k, load(rows, s + 2 * n), c), fma(k, load(rows, s + 3 * n), d)
+        store(results, x, a), store(results, x + n, b)
+        store(results, x + 2 * n, c), store(results, x + 3 * n, d)
+
+
+@compiled
+def _row_of_results(length, like):
+    """A row with room for whole blocks of four vectors."""
+    block = 4 * lanes(like)
+    return np.empty((length + block - 1) // block * block, like.dtype)
+
+
+@compiled
 def conv2d(input, weight, bias, stride, corner, dilation, groups, output):
     """Write the output of a small layer; return whether all weights are finite (Chapter 10)."""
     if not _is_finite(weight):
         return False
-    sources, targets = weight.shape[1], weight.shape[0] // groups
+    targets, (sources, down, across) = weight.shape[0] // groups, weight.shape[1:]
     height, width, length = _sizes(input, weight, output, stride, corner, dilation)
-    planes = np.zeros((sources, height, width), input.dtype)
-    rows = planes.reshape(sources, height * width)
-    results = np.empty(length, input.dtype)
+    plane, results = height * width, _row_of_results(length, input)
+    rows = np.zeros(sources * plane + results.size - length, input.dtype)
+    planes = rows[: sources * plane].reshape(sources, height, width)
+    taps, weights = sources * down * across, weight.reshape(weight.size)
+    shifts, places = np.empty(taps, np.int64), np.arange(taps)
+    for t in range(taps):
+        i, u, v = t // (down * across), t // across % down, t % across
+        shifts[t] = i * plane + u * dilation[0] * width + v * dilation[1]
     for n in range(input.shape[0]):
         for o in range(weight.shape[0]):
             if o % targets == 0:
                 _fill(input[n], o // targets * sources, corner, planes)
-            results[:] = bias[o]
-            for i in range(sources):
-                for u in range(weight.shape[2]):
-                    for v in range(weight.shape[3]):
-                        k = weight[o, i, u, v]
-                        shift = u * dilation[0] * width + v * dilation[1]
-                        for x in range(length):
-                            results[x] += k * rows[i, shift + x]
+            _correlate(rows, shifts, weights, o * taps, places, bias, o, results)
             for p in range(output.shape[2]):
                 for q in range(output.shape[3]):
-                    place = p * stride[0] * width + q * stride[1]
-                    output[n, o, p, q] = results[place]
+                    output[n, o, p, q] = results[p * stride[0] * width + q * stride[1]]
     return True
+
+
+@compiled
+def _spread(flow, stride, width, row, begin):
+    """Write a channel of flow into a row, where its results stood."""
+    for p in range(flow.shape[0]):
+        for q in range(flow.shape[1]):
+            row[begin + p * stride[0] * width + q * stride[1]] = flow[p, q]
 
 
 @compiled
@@ -86,32 +113,30 @@ def conv2d_input_grad(weight, grad_output, stride, corner, dilation, groups, gra
     """Write a small layer's learning flow; return whether all weights are finite (Chapter 10)."""
     if not _is_finite(weight):
         return False
-    sources, targets = weight.shape[1], weight.shape[0] // groups
-    height, width, length = _sizes(grad_input, weight, grad_output, stride, corner, dilation)
-    planes = np.zeros((sources, height, width), weight.dtype)
-    rows = planes.reshape(sources, height * width)
-    flow = np.zeros(length, weight.dtype)
+    targets, (sources, down, across) = weight.shape[0] // groups, weight.shape[1:]
+    height, width, _ = _sizes(grad_input, weight, grad_output, stride, corner, dilation)
+    results, kernel = _row_of_results(height * width, weight), down * across
+    before = (down - 1) * dilation[0] * width + (across - 1) * dilation[1]
+    room, nothing = before + results.size, np.zeros(1, weight.dtype)
+    rows, weights = np.zeros(targets * room, weight.dtype), weight.reshape(weight.size)
+    shifts, places = np.empty((2, targets * kernel), np.int64)
+    for t in range(targets * kernel):
+        o, u, v = t // kernel, t // across % down, t % across
+        shifts[t] = o * room + before - u * dilation[0] * width - v * dilation[1]
+        places[t] = o * sources * kernel + t % kernel
     for n in range(grad_output.shape[0]):
-        for o in range(weight.shape[0]):
-            for p in range(grad_output.shape[2]):
-                for q in range(grad_output.shape[3]):
-                    place = p * stride[0] * width + q * stride[1]
-                    flow[place] = grad_output[n, o, p, q]
-            for i in range(sources):
-                for u in range(weight.shape[2]):
-                    for v in range(weight.shape[3]):
-                        k = weight[o, i, u, v]
-                        shift = u * dilation[0] * width + v * dilation[1]
-                        for x in range(length):
-                            rows[i, shift + x] += k * flow[x]
-            if o % targets == targets - 1:
-                first = o // targets * sources
-                for i in range(sources):
-                    for p in range(grad_input.shape[2]):
-                        for q in range(grad_input.shape[3]):
-                            number = planes[i, corner[0] + p, corner[1] + q]
-                            grad_input[n, first + i, p, q] = number
-                planes[:] = 0
+        for i in range(groups * sources):
+            group, source = i // sources, i % sources
+            if source == 0:
+                for o in range(targets):
+                    flow = grad_output[n, group * targets + o]
+                    _spread(flow, stride, width, rows, o * room + before)
+            w = (group * targets * sources + source) * kernel
+            _correlate(rows, shifts, weights, w, places, nothing, 0, results)
+            for p in range(grad_input.shape[2]):
+                begin = (corner[0] + p) * width + corner[1]
+                for q in range(grad_input.shape[3]):
+                    grad_input[n, i, p, q] = results[begin + q]
     return True
 
 
@@ -130,10 +155,7 @@ def conv2d_weight_grad(input, grad_output, stride, corner, dilation, groups, gra
         for o in range(grad_weight.shape[0]):
             if o % targets == 0:
                 _fill(input[n], o // targets * sources, corner, planes)
-            for p in range(grad_output.shape[2]):
-                for q in range(grad_output.shape[3]):
-                    place = p * stride[0] * width + q * stride[1]
-                    flow[place] = grad_output[n, o, p, q]
+            _spread(grad_output[n, o], stride, width, flow, 0)
             for i in range(sources):
                 for u in range(grad_weight.shape[2]):
                     for v in range(grad_weight.shape[3]):

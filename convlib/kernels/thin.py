@@ -364,11 +364,11 @@ def _correlate(images, weight, bias, shape, planned, size, jobs):
     if not np.isfinite(weight).all():
         return None
     plan, taps, space = planned
-    packed = np.empty(len(weight) * plan.group_weights, images.dtype)
+    packed = parallel.aligned((len(weight) * plan.group_weights,), images.dtype)
     pack_panels(weight, taps, plan.phases, plan.panels, packed)
     starts = np.zeros(len(bias) + 9, images.dtype)
     starts[: len(bias)], starts[-1] = bias, 1
-    output = np.empty(shape, images.dtype)
+    output = parallel.aligned(shape, images.dtype)
     parallel.run(correlate, jobs, space, images.dtype, images.reshape(-1), packed, starts,
                  output.reshape(-1), size, plan)
     return output
