@@ -44,6 +44,13 @@ def _is_finite(array):
 
 
 @compiled
+def _row_of_results(length, like):
+    """A row with room for whole blocks of four vectors."""
+    block = 4 * lanes(like)
+    return np.empty((length + block - 1) // block * block, like.dtype)
+
+
+@compiled
 def _fill(image, first, corner, planes):
     """Write the channels of an image, from channel `first` on, into planes."""
     for i in range(planes.shape[0]):
@@ -65,13 +72,6 @@ def _correlate(rows, shifts, weights, w, places, start, o, results):
             c, d = fma(k, load(rows, s + 2 * n), c), fma(k, load(rows, s + 3 * n), d)
         store(results, x, a), store(results, x + n, b)
         store(results, x + 2 * n, c), store(results, x + 3 * n, d)
-
-
-@compiled
-def _row_of_results(length, like):
-    """A row with room for whole blocks of four vectors."""
-    block = 4 * lanes(like)
-    return np.empty((length + block - 1) // block * block, like.dtype)
 
 
 @compiled
