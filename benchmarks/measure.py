@@ -24,12 +24,16 @@ class Settings(NamedTuple):
     rounds: int = 5
     # Two blocks are a round. /proc/stat counts in hundredths of a second: a round has to last several.
     block_seconds: float = 0.06
-    # Before a block, calls that do not count: the other's threads wait awake for a while (OpenMP's for up to 30 ms).
-    lead_seconds: float = 0.04
+    # Before a block, calls that do not count: the other's threads wait awake for a while (OpenMP's up to 80 ms here).
+    lead_seconds: float = 0.1
     # A round counts only if other processes used less than this share of one core.
     others: float = 0.12
     # A busy machine may spoil rounds; so many times the rounds asked for are tried.
     patience: int = 3
+
+    def for_threads(self, threads):
+        """Return the same for so many threads: where each side has one, nobody waits awake."""
+        return self if threads > 1 else self._replace(lead_seconds=0.0)
 
 
 class Round(NamedTuple):

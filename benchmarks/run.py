@@ -172,7 +172,7 @@ def row(case, direction, threads, subject, peer, ready, truth, settings):
     for each, function in zip((subject, peer), functions, strict=True):
         label = f"{each.name}, {case.name}, {direction}"
         errors[each.name] = measure.checked_error(label, function, each.arrays, truth[direction])
-    result = measure.compare(*functions, settings)
+    result = measure.compare(*functions, settings.for_threads(threads))
     seconds = {subject.name: result.ours, peer.name: result.theirs}
     return rounded({
         "case": case.name, "shape": case.text, "images": case.images, "operations": case.operations,

@@ -151,7 +151,7 @@ def row(count, settings):
     apart = difference()
     if not apart <= measure.MAX_ERROR:
         raise measure.WrongResult(f"after some steps of training the weights differ by {apart:.1e}")
-    result = measure.compare(Network().step, TorchNetwork().step, settings)
+    result = measure.compare(Network().step, TorchNetwork().step, settings.for_threads(count))
     return {
         "threads": count, "peer": PyTorch.name, "difference": apart,
         "ratio": {"median": result.ratio, "lower": result.lower_quartile, "upper": result.upper_quartile},

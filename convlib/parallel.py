@@ -33,7 +33,7 @@ def _processors():
         return os.cpu_count() or 1
 
 
-PATIENCE = 60_000  # looks at the board before a thread falls asleep: about a millisecond
+PATIENCE = 300_000  # looks at the board before a thread falls asleep: some milliseconds
 
 
 class _Pool:
@@ -227,7 +227,7 @@ def _run_at_board(kernel, jobs, spaces, room, arguments):
     if notice < 0:  # no room: as if a job had failed, this thread does them all
         return True
     try:
-        while not board.all_ended(notices, notice, jobs, PATIENCE):
+        while not board.all_ended(notices, notice, jobs, PATIENCE // 10):
             time.sleep(0)  # another thread of this processor may need it
     finally:
         failed = board.take_down(notices, notice, jobs)

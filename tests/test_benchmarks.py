@@ -81,6 +81,11 @@ def test_calls_before_a_block_do_not_count():
     assert (result.ours, result.theirs) == (0.25, 0.5)
 
 
+def test_one_thread_needs_no_calls_before_a_block():
+    assert measure.Settings().for_threads(1) == measure.Settings(lead_seconds=0.0)
+    assert measure.Settings().for_threads(2) == measure.Settings() and measure.Settings().lead_seconds > 0
+
+
 def test_a_function_slower_than_a_block_is_called_once_a_block():
     fake = FakeMachine()
     fake.compare(fake.function("a", 5.0), fake.function("b", 3.0))
