@@ -77,7 +77,7 @@ def _effort(geometry):
 
 
 def _jobs(geometry):
-    """How many threads are worth their start."""
+    """How many threads pay."""
     return max(1, min(parallel.get_num_threads(), _effort(geometry) // ENOUGH))
 
 

@@ -184,7 +184,7 @@ TAPS_AT_ONCE = 96  # one chain of sums; a panel of so many taps stays in the nea
 COLUMNS_AT_ONCE = 2400  # small images are computed together, about so many columns ...
 RESULTS_AT_ONCE = 200_000  # ... if their results are not more than this
 NUMBERS_AT_ONCE = 131_072  # numbers of all planes that are filled at once
-FEW_WEIGHTS = 20_000  # so many are lined up by one thread, before another one would wake
+FEW_WEIGHTS = 20_000  # so many are lined up by one thread: to share them out does not pay
 WEIGHTS_KEPT = 400_000  # so many weights stay in the cache from image to image
 PIECE = 7  # to pack a piece of a row takes as long as so many vectors take to load
 
