@@ -50,6 +50,23 @@ def test_every_job_is_done_once(jobs):
         assert counted(jobs) == [jobs] * jobs
 
 
+def test_threads_that_race_for_thousands_of_jobs_never_get_the_same():
+    for _ in range(5):
+        assert counted(5000) == [5000] * 5000
+
+
+def test_a_notice_stays_until_the_last_job_has_ended():
+    notices, taken = board.new_board(), []
+    notices[board.TAKEN], notices[board.FAILED] = 1, 7
+    waiting = threading.Thread(target=lambda: taken.append(board.take_down(notices, 0, 2)), daemon=True)
+    waiting.start()
+    time.sleep(0.2)
+    assert not taken and notices[board.TAKEN] == 1 and not board.all_ended(notices, 0, 2, 10)
+    notices[board.ENDED] = 1
+    waiting.join(timeout=60)
+    assert taken == [7] and notices[board.TAKEN] == 0
+
+
 def test_arguments_of_other_types_get_a_kernel_of_their_own():
     for dtype in (np.float64, np.float32, np.float64):
         assert counted(3, dtype, shift=1) == [0, 3, 3, 3]
