@@ -81,7 +81,7 @@ test: book
 	$(MAKE) coverage
 
 # The tests of the library itself. They run twice more, in other ways.
-TESTS_OF_CONVLIB := $(addprefix tests/test_,functional.py choosing.py processes.py gemm.py thin.py depthwise.py \
+TESTS_OF_CONVLIB := $(addprefix tests/test_,functional.py choosing.py processes.py board.py gemm.py thin.py depthwise.py \
   winograd.py channels.py transforms.py numpy_kernels.py shapes.py general_reference.py reference.py gradcheck.py datasets.py figures.py)
 
 # Compiled with a check of every index. The code goes to a place of its own: in its cache, Numba does not tell it
@@ -92,13 +92,15 @@ bounds: .venv/.installed
 	  $(BIN)/python -m pytest --quiet --numprocesses=2 $(TESTS_OF_CONVLIB)
 
 # Not compiled, so that every line can be followed; the few lines that only exist when something is compiled are
-# reached by a second program, which compiles anew.
+# reached by a second and a third program, which compile anew.
 coverage: .venv/.installed
 	@mkdir -p _build && rm -rf _build/coverage && mkdir _build/coverage
 	NUMBA_DISABLE_JIT=1 COVERAGE_FILE=_build/coverage/data \
 	  $(BIN)/python -m pytest --quiet --numprocesses=2 --cov=convlib --cov-report= $(TESTS_OF_CONVLIB)
 	NUMBA_CACHE_DIR=_build/coverage COVERAGE_FILE=_build/coverage/data PYTHONPATH=. \
 	  $(BIN)/python -m coverage run --append tests/check_kernels.py margins 4
+	NUMBA_CACHE_DIR=_build/coverage COVERAGE_FILE=_build/coverage/data \
+	  $(BIN)/python -m coverage run --append -m pytest --quiet tests/test_board.py
 	COVERAGE_FILE=_build/coverage/data $(BIN)/python -m coverage report --show-missing --fail-under=95
 
 # The tests of convlib once more, with the oldest NumPy and Numba that pyproject.toml allows, and without matplotlib.
