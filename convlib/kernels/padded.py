@@ -12,7 +12,7 @@ from convlib.kernels.plans import plane_axis, round_up
 from convlib.kernels.shuffles import every_second
 from convlib.kernels.simd import compiled, inlined, lanes, lanes_of, load_some, store
 
-__all__ = ["PaddedPlane", "copy_row", "fill_plane", "plane_for", "forward_plane"]
+__all__ = ["PaddedPlane", "copy_row", "fill_plane", "fill_planes", "plane_for", "forward_plane"]
 
 
 # Chapter "Thin layers" (chapters/12_thin.ipynb)
@@ -78,6 +78,15 @@ def fill_plane(images, start, height, width, layout, planes, place):
                 here += down * width
             copy_row(images, 0, 0, 1, planes, place, end - place)
             place = end
+
+
+@compiled
+def fill_planes(images, first, count, height, width, layout, planes):
+    """Write so many channels, from channel `first` on, one behind the other (Chapter 12)."""
+    length = layout.row_phases * layout.column_phases * layout.length
+    for c in range(count):
+        start = (first + c) * height * width
+        fill_plane(images, start, height, width, layout, planes, c * length)
 
 
 def plane_for(rows, width, corner, phases, results, farthest, dtype):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from convlib import parallel
-from convlib.kernels.padded import PaddedPlane, copy_row, fill_plane, forward_plane, plane_for
+from convlib.kernels.padded import PaddedPlane, copy_row, fill_planes, forward_plane, plane_for
 from convlib.kernels.plans import backward_axis, divide_up, round_up
 from convlib.kernels.shuffles import transpose
 from convlib.kernels.simd import (
@@ -227,9 +227,7 @@ def correlate(job, jobs, images, weights, starts, output, size, plan, workspace)
     results = sums[8 * VECTORS_AT_ONCE * lanes(images) :]
     for item in range(job, batch * groups * parts, jobs):
         part, plane = item % parts, item // parts  # the planes of image and group
-        for c in range(sources):
-            start = (plane * sources + c) * height * width
-            fill_plane(images, start, height, width, layout, workspace, c * phase_length)
+        fill_planes(images, plane * sources, sources, height, width, layout, workspace)
         group, first = plane % groups, plane * targets * out_length
         o, last = group * targets, (group + 1) * targets - 1
         for i in range(phases.shape[0]):
@@ -570,10 +568,7 @@ def sum_products(job, jobs, images, grad_output, sums, size, plan, workspace):
         copy_row(images, 0, 0, 1, workspace, r, fours * fives * 20 * n)
         for i in range(batch * section // sections, batch * (section + 1) // sections):
             first = (i * groups + group) * sources
-            for c in range(sources):
-                start = (first + c) * height * width
-                fill_plane(images, start, height, width, layout, workspace,
-                           c * phase_length)
+            fill_planes(images, first, sources, height, width, layout, workspace)
             f = (i * groups + group) * targets * rows * columns
             _add_image(workspace, shifts, grad_output, f, (targets, rows, columns),
                        layout.width, portion, r)
@@ -724,7 +719,6 @@ def sum_products_transposed(job, jobs, images, grad_output, sums, size, plan, wo
     layout, shifts, together, r, one, square, transposed = plan
     groups, sources, targets, height, width, rows, columns, sections = size
     batch, length = images.size // (groups * sources * height * width), rows * columns
-    phase_length = layout.row_phases * layout.column_phases * layout.length
     n, of_vector = lanes(images), (shifts.size + 8) // 9 * 9 * lanes(images)
     vectors = (targets + n - 1) // n
     for item in range(job, sections * groups, jobs):
@@ -733,10 +727,7 @@ def sum_products_transposed(job, jobs, images, grad_output, sums, size, plan, wo
         workspace[one] = 1
         for i in range(batch * section // sections, batch * (section + 1) // sections):
             first = (i * groups + group) * sources
-            for c in range(sources):
-                start = (first + c) * height * width
-                fill_plane(images, start, height, width, layout, workspace,
-                           c * phase_length)
+            fill_planes(images, first, sources, height, width, layout, workspace)
             f = (i * groups + group) * targets * length
             for p in range(0, rows, together):
                 end = min(rows, p + together)
