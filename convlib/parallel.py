@@ -14,15 +14,19 @@ from queue import SimpleQueue
 
 import numpy as np
 
-__all__ = ["PATIENCE", "get_num_threads", "set_num_threads", "CACHE_LINE", "aligned", "kept", "run"]
+__all__ = ["PATIENCE", "get_num_threads", "set_num_threads", "CACHE_LINE", "BYTE", "aligned", "kept", "run"]
 
 
 # Chapter "Planes and vectors" (chapters/10_planes.ipynb)
 
 try:
     from convlib.kernels import board
+    from convlib.kernels.simd import bytes_before
 except ImportError:  # without Numba
     board = None
+
+    def bytes_before(memory, size):
+        return -memory.ctypes.data % size
 
 
 def _processors():
@@ -140,12 +144,14 @@ def set_num_threads(threads):
 CACHE_LINE = 64  # bytes that come from memory together
 
 
+BYTE = np.dtype(np.uint8)
+
+
 def aligned(shape, dtype):
     """Return a fresh array, filled with anything, that begins at a cache line (Chapter 10)."""
-    size = math.prod(shape) * np.dtype(dtype).itemsize
-    memory = np.empty(size + CACHE_LINE, np.uint8)
-    begin = -memory.ctypes.data % CACHE_LINE
-    return memory[begin : begin + size].view(dtype).reshape(shape)
+    dtype = np.dtype(dtype)
+    memory = np.empty(math.prod(shape) * dtype.itemsize + CACHE_LINE, BYTE)
+    return np.ndarray(shape, dtype, memory, bytes_before(memory, CACHE_LINE))
 
 
 def kept(name, size, dtype):
@@ -158,11 +164,12 @@ def kept(name, size, dtype):
     -----
     Source: Chapter 10.
     """
-    arrays, key = _kept.__dict__, f"{name} {dtype.char}"
-    if key not in arrays or arrays[key].size < size:
-        arrays.pop(key, None)  # give the old one back first
-        arrays[key] = aligned((size,), dtype)
-    return arrays[key]
+    arrays, key = _kept.__dict__, name + dtype.char
+    array = arrays.get(key)
+    if array is None or array.size < size:
+        array = arrays[key] = None  # give the old one back first
+        array = arrays[key] = aligned((size,), dtype)
+    return array
 
 
 def run(kernel, jobs, space, dtype, *arguments):
@@ -173,25 +180,25 @@ def run(kernel, jobs, space, dtype, *arguments):
     Source: Chapter 10.
     """
     dtype = np.dtype(dtype)
-    room = -(-space * dtype.itemsize // CACHE_LINE) * CACHE_LINE // dtype.itemsize
+    line = CACHE_LINE // dtype.itemsize
+    room = -(-space // line) * line
     spaces = kept("workspace", jobs * room, dtype)
+    if jobs == 1:
+        kernel(0, 1, *arguments, spaces[:room])
+    elif not hasattr(kernel, "overloads"):  # a plain Python function
+        _run_at_queue(kernel, jobs, spaces, room, arguments)
+    elif _run_at_board(kernel, jobs, spaces, room, arguments):
+        for job in range(jobs):  # once more, to hear what went wrong
+            kernel(job, jobs, *arguments, spaces[job * room : (job + 1) * room])
+
+
+def _run_at_queue(kernel, jobs, spaces, room, arguments):
+    """Run a kernel for every job by threads that are woken for it."""
+    ended, others = SimpleQueue(), 0
 
     def one(job):
         kernel(job, jobs, *arguments, spaces[job * room : (job + 1) * room])
 
-    if jobs == 1:
-        one(0)
-    elif hasattr(kernel, "overloads"):  # a compiled one
-        if _run_at_board(kernel, jobs, spaces, room, arguments):
-            for job in range(jobs):  # once more, to hear what went wrong
-                one(job)
-    else:
-        _run_at_queue(one, jobs)
-
-
-def _run_at_queue(one, jobs):
-    """Run one(job) for every job by threads that are woken for it."""
-    ended, others = SimpleQueue(), 0
     try:
         for job in range(1, jobs):
             _pool.submit(one, job, ended)
@@ -207,28 +214,29 @@ def _run_at_queue(one, jobs):
 _addresses = {}  # of kernels, with the stamps of their types
 
 
-def _pack(kernel, jobs, spaces, room, arguments, memory):
-    """Pack the arguments; return the address of the trampoline."""
-    key, trampoline = (kernel, spaces.dtype.char), 0
-    while not trampoline:
-        known = _addresses.get(key, (0, -1))
-        trampoline = board.pack(memory, *known, jobs, spaces, room, arguments)
-        if not trampoline:  # not met yet, or other types
-            _addresses[key] = board.address(kernel, arguments, spaces)
-    return trampoline
-
-
 def _run_at_board(kernel, jobs, spaces, room, arguments):
     """Run a compiled kernel by this thread and those awake; return whether a job failed."""
-    memory, notices = kept("arguments", board.MEMORY, np.dtype(np.uint8)), _pool.board
-    trampoline = _pack(kernel, jobs, spaces, room, arguments, memory)
-    _wake(jobs - 1)
-    notice = board.post(notices, trampoline, memory.ctypes.data, jobs)
-    if notice < 0:  # no room: as if a job had failed, this thread does them all
+    memory, notices, key = kept("arguments", board.MEMORY, BYTE), _pool.board, (kernel, spaces.dtype.char)
+    if _pool.awake < jobs - 1:
+        _wake(jobs - 1)
+    notice, patience = board.OTHER_TYPES, PATIENCE // 10
+    while notice == board.OTHER_TYPES:
+        known = _addresses.get(key, (0, -1))
+        notice, failed = board.share(notices, memory, *known, jobs, spaces, room, arguments, patience)
+        if notice == board.OTHER_TYPES:  # or not met yet
+            _addresses[key] = board.address(kernel, arguments, spaces)
+    if notice == board.FULL:  # as if a job had failed, this thread does them all
         return True
+    if failed == board.WORKING:
+        failed = _wait(notices, notice, jobs, patience)
+    return failed > 0
+
+
+def _wait(notices, notice, jobs, patience):
+    """Wait for the others and take the notice down; return how many jobs went wrong."""
     try:
-        while not board.all_ended(notices, notice, jobs, PATIENCE // 10):
+        while not board.all_ended(notices, notice, jobs, patience):
             time.sleep(0)  # another thread of this processor may need it
     finally:
         failed = board.take_down(notices, notice, jobs)
-    return failed > 0
+    return failed

@@ -36,11 +36,15 @@ __all__ = [
     "ARGUMENTS",
     "TAKEN",
     "FAILED",
+    "FULL",
     "new_board",
     "serve",
     "post",
     "all_ended",
     "take_down",
+    "OTHER_TYPES",
+    "WORKING",
+    "share",
 ]
 
 
@@ -224,6 +228,7 @@ NOTICES = 8  # on the board
 NUMBERS = 8  # of a notice: a cache line of its own
 CLOSED = NOTICES * NUMBERS  # behind the notices: whether the board is closed
 LEFT, ENDED, TRAMPOLINE, ARGUMENTS, TAKEN, FAILED = range(6)
+FULL = -1  # in place of a notice: there is no room on the board
 
 
 def new_board():
@@ -272,7 +277,7 @@ def serve(board, patience):
 
 @compiled
 def post(board, trampoline, memory, jobs):
-    """Put up a notice, and work until no job is left; return it, or -1 if there is no room.
+    """Put up a notice, and work until no job is left; return it, or FULL.
 
     Notes
     -----
@@ -282,7 +287,7 @@ def post(board, trampoline, memory, jobs):
     while not replace(board, notice + TAKEN, 0, 1):
         notice += NUMBERS
         if notice == CLOSED:
-            return -1
+            return FULL
     board[notice + ENDED] = board[notice + FAILED] = 0
     board[notice + TRAMPOLINE], board[notice + ARGUMENTS] = trampoline, memory
     put(board, notice + LEFT, jobs - 1)  # from now on others see it
@@ -309,3 +314,34 @@ def take_down(board, notice, jobs):
     failed = board[notice + FAILED]
     put(board, notice + TAKEN, 0)
     return failed
+
+
+OTHER_TYPES = -2  # in place of a notice: the kernel's address is one for other types
+WORKING = -1  # in place of how many jobs went wrong: some have not ended yet
+
+
+@compiled
+def _finish(board, notice, jobs, patience):
+    """Wait for the others and take the notice down; return it, and how many jobs went wrong."""
+    if notice == FULL:
+        return notice, 0
+    if all_ended(board, notice, jobs, patience):
+        return notice, take_down(board, notice, jobs)
+    return notice, WORKING
+
+
+@compiled
+def share(board, memory, kernel, expected, jobs, spaces, space, arguments, patience):
+    """Share the jobs of a kernel with all who help; return the notice and how many went wrong.
+
+    The first number may also be FULL or OTHER_TYPES, the second one WORKING.
+
+    Notes
+    -----
+    Source: Chapter 10.
+    """
+    trampoline = pack(memory, kernel, expected, jobs, spaces, space, arguments)
+    if trampoline == 0:
+        return OTHER_TYPES, 0
+    notice = post(board, trampoline, memory.ctypes.data, jobs)
+    return _finish(board, notice, jobs, patience)

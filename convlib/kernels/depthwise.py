@@ -4,12 +4,25 @@
 Chapter 12 builds this module.
 """
 
+from functools import lru_cache
+
 import numpy as np
 
 from convlib import parallel
 from convlib.kernels import thin
 from convlib.kernels.padded import fill_plane, plane_for
-from convlib.kernels.simd import broadcast, compiled, fma, inlined, lanes, load, load_some, store_some, total
+from convlib.kernels.simd import (
+    all_finite,
+    broadcast,
+    compiled,
+    fma,
+    inlined,
+    lanes,
+    load,
+    load_some,
+    store_some,
+    total,
+)
 
 __all__ = ["correlate_3x3", "sum_products_3x3", "suits", "forward", "input_grad", "weight_grad"]
 
@@ -151,6 +164,7 @@ def _is_plain(geometry):
     return kernel == (3, 3) and g.stride == g.dilation == (1, 1)
 
 
+@lru_cache(maxsize=1024)
 def _layout(size, corner, results, dtype):
     """The plane for channels of that size; whole blocks of four rows are computed."""
     rows = (results[0] + 3) // 4 * 4
@@ -161,7 +175,7 @@ def _layout(size, corner, results, dtype):
 
 def _correlate(images, weight, bias, shape, corner, jobs):
     """Let the jobs correlate with kernels of 3 x 3."""
-    if not np.isfinite(weight).all():
+    if not all_finite(weight.reshape(-1)):
         return None
     channels = images.shape[1]
     layout = _layout(images.shape[2:], corner, shape[2:], images.dtype)
@@ -222,4 +236,4 @@ def weight_grad(input, grad_output, geometry, jobs):
     space = layout.length + thin.lanes_of(input.dtype)
     parallel.run(sum_products_3x3, jobs, space, input.dtype, input.reshape(-1),
                  grad_output.reshape(-1), grad.reshape(-1), size, layout)
-    return grad if np.isfinite(grad).all() else None
+    return grad if all_finite(grad.reshape(-1)) else None

@@ -12,7 +12,17 @@ import numpy as np
 from convlib import parallel
 from convlib.kernels.plans import backward_axis, plane_axis, round_up
 from convlib.kernels.shuffles import every_second, fetch_early, in_order, in_turns, nothing, plus, transpose
-from convlib.kernels.simd import REGISTER_BYTES, broadcast, compiled, fma, lanes, lanes_of, load, store
+from convlib.kernels.simd import (
+    REGISTER_BYTES,
+    all_finite,
+    broadcast,
+    compiled,
+    fma,
+    lanes,
+    lanes_of,
+    load,
+    store,
+)
 
 __all__ = [
     "ROWS",
@@ -206,23 +216,13 @@ class CorrelationPlan(NamedTuple):
     where: np.ndarray  # of each tap, in the weights as they are given
     row_step: int  # from one target's weights to the next one's
     room: int  # taps that are multiplied at once
+    first_weight: int  # where the weights begin when they are lined up
+    group_weights: int  # how many there are of a group, the last block's repetitions included
     phases: np.ndarray  # of the output; `_phases` says what each row means
     direct: bool  # a whole panel is stored straight into the output
     overlap: bool  # and the last one, too: it overlaps the one before
     out_step: tuple  # in the output, from one row and column of a phase to the next
     parts: int  # of the targets, to be shared out among jobs
-
-
-@compiled
-def _first_weight(plan):
-    """Where the weights begin: before them lie a zero and the biases."""
-    return (1 + plan.groups * plan.targets + 15) // 16 * 16
-
-
-@compiled
-def _group_weights(plan):
-    """How many weights of a group are lined up, the last block's repetitions included."""
-    return (plan.targets + 7) // 8 * 8 * plan.where.size
 
 
 @compiled
@@ -236,7 +236,7 @@ def line_up(job, jobs, weights, bias, plan, lined_up, workspace):
     for item in range(job, plan.groups * blocks, jobs):
         group, k = item // blocks, item % blocks * 8
         s = group * targets * plan.sources * plan.kernel
-        w, end = _first_weight(plan) + group * _group_weights(plan), min(k + 8, targets)
+        w, end = plan.first_weight + group * plan.group_weights, min(k + 8, targets)
         while k < end:
             rows = 8 if ROWS == 8 and k + 4 < end else 4
             for t0 in range(0, taps, plan.room):
@@ -249,7 +249,7 @@ def line_up(job, jobs, weights, bias, plan, lined_up, workspace):
 
 def weights_size(plan):
     """Return how many numbers `line_up` writes (Chapter 11)."""
-    return _first_weight(plan) + plan.groups * _group_weights(plan)
+    return plan.first_weight + plan.groups * plan.group_weights
 
 
 @compiled
@@ -358,7 +358,7 @@ def _one_item(images, weights, output, plan, group, some, targets, workspace):
     planes = images.reshape(images.size) if plan.in_place else rest[:size]
     memory = panel, np.arange(plan.room) * (4 * n), np.empty((3 * n, 3), np.int64), rest[size:]
     channels = (group * plan.targets + targets[0], targets[1] - targets[0])
-    w = _first_weight(plan) + group * _group_weights(plan) + targets[0] * plan.where.size
+    w = plan.first_weight + group * plan.group_weights + targets[0] * plan.where.size
     for c in range(0, plan.sources, plan.at_once):
         now = (c, min(plan.sources, c + plan.at_once))
         base, image_step = -c * step, plan.plane[0] * plan.plane[1]
@@ -552,7 +552,8 @@ def _plan(geometry, channels, in_place, plane, step, deals, phases, steps, out_s
     plan = CorrelationPlan(
         images, sources, targets, g.groups, g.kernel_height * g.kernel_width, at_once, in_place,
         (*plane, length), step, np.array(deals, np.int64), np.concatenate(shifts),
-        np.concatenate(wheres), steps[1], TAPS_AT_ONCE, np.array(table, np.int64),
+        np.concatenate(wheres), steps[1], TAPS_AT_ONCE, round_up(1 + g.groups * targets, 16),
+        round_up(targets, 8) * begin, np.array(table, np.int64),
         direct, direct and images == 1 and at_once == sources and table[0][5] >= 3 * n,
         out_step, parts,
     )  # fmt: skip
@@ -1018,4 +1019,4 @@ def weight_grad(input, grad_output, geometry, jobs):
     parallel.run(correlate_flow, jobs, space, input.dtype, input, grad_output, sums, plan)
     grad = sums[0] if sections == 1 else sums.sum(axis=0)
     shape = g.out_channels, g.in_channels // g.groups, g.kernel_height, g.kernel_width
-    return grad.reshape(shape) if np.isfinite(grad).all() else None
+    return grad.reshape(shape) if all_finite(grad.reshape(-1)) else None

@@ -27,6 +27,8 @@ __all__ = [
     "broadcast",
     "fma",
     "total",
+    "all_finite",
+    "bytes_before",
     "inlined",
     "load_some",
     "store_some",
@@ -223,6 +225,22 @@ else:
             _store(array, index, vector)
     else:
         load, store = _load, _store
+
+
+@compiled
+def all_finite(array):
+    """Tell whether all numbers of a row are finite: zero times each of them is zero (Chapter 10)."""
+    zero = sums = broadcast(np.zeros(1, array.dtype), 0)
+    whole = array.size // lanes(array) * lanes(array)
+    for x in range(0, whole, lanes(array)):
+        sums = fma(zero, load(array, x), sums)
+    return total(sums) == 0 and np.isfinite(array[whole:]).all()
+
+
+@compiled
+def bytes_before(memory, size):
+    """Return how many bytes lie before the next multiple of a size (Chapter 10)."""
+    return -memory.ctypes.data % size
 
 
 # Chapter "Thin layers" (chapters/12_thin.ipynb)

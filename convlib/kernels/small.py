@@ -6,7 +6,7 @@ Chapter 10 builds this module.
 
 import numpy as np
 
-from convlib.kernels.simd import broadcast, compiled, fma, lanes, load, store, total
+from convlib.kernels.simd import all_finite, broadcast, compiled, fma, lanes, load, store, total
 
 __all__ = [
     "conv2d",
@@ -32,15 +32,6 @@ def _sizes(input, weight, output, stride, corner, dilation):
     width = columns * stride[1] + (weight.shape[3] - 1) * dilation[1] + 1
     height, width = max(height, corner[0] + input.shape[2]), max(width, corner[1] + input.shape[3])
     return height, width, rows * stride[0] * width + columns * stride[1] + 1
-
-
-@compiled
-def _is_finite(array):
-    """Whether all numbers are finite: then the sum of their zeros is zero."""
-    total = 0.0
-    for number in array.ravel():
-        total += number * 0
-    return total == 0
 
 
 @compiled
@@ -77,7 +68,7 @@ def _correlate(rows, shifts, weights, w, places, start, o, results):
 @compiled
 def conv2d(input, weight, bias, stride, corner, dilation, groups, output):
     """Write the output of a small layer; return whether all weights are finite (Chapter 10)."""
-    if not _is_finite(weight):
+    if not all_finite(weight.reshape(weight.size)):
         return False
     targets, (sources, down, across) = weight.shape[0] // groups, weight.shape[1:]
     height, width, length = _sizes(input, weight, output, stride, corner, dilation)
@@ -85,10 +76,12 @@ def conv2d(input, weight, bias, stride, corner, dilation, groups, output):
     rows = np.zeros(sources * plane + results.size - length, input.dtype)
     planes = rows[: sources * plane].reshape(sources, height, width)
     taps, weights = sources * down * across, weight.reshape(weight.size)
-    shifts, places = np.empty(taps, np.int64), np.arange(taps)
-    for t in range(taps):
-        i, u, v = t // (down * across), t // across % down, t % across
-        shifts[t] = i * plane + u * dilation[0] * width + v * dilation[1]
+    shifts, places, t = np.empty(taps, np.int64), np.arange(taps), 0
+    for i in range(sources):
+        for u in range(down):
+            for v in range(across):
+                shifts[t] = i * plane + u * dilation[0] * width + v * dilation[1]
+                t += 1
     for n in range(input.shape[0]):
         for o in range(weight.shape[0]):
             if o % targets == 0:
@@ -111,7 +104,7 @@ def _spread(flow, stride, width, row, begin):
 @compiled
 def conv2d_input_grad(weight, grad_output, stride, corner, dilation, groups, grad_input):
     """Write a small layer's learning flow; return whether all weights are finite (Chapter 10)."""
-    if not _is_finite(weight):
+    if not all_finite(weight.reshape(weight.size)):
         return False
     targets, (sources, down, across) = weight.shape[0] // groups, weight.shape[1:]
     height, width, _ = _sizes(grad_input, weight, grad_output, stride, corner, dilation)
@@ -119,11 +112,13 @@ def conv2d_input_grad(weight, grad_output, stride, corner, dilation, groups, gra
     before = (down - 1) * dilation[0] * width + (across - 1) * dilation[1]
     room, nothing = before + results.size, np.zeros(1, weight.dtype)
     rows, weights = np.zeros(targets * room, weight.dtype), weight.reshape(weight.size)
-    shifts, places = np.empty((2, targets * kernel), np.int64)
-    for t in range(targets * kernel):
-        o, u, v = t // kernel, t // across % down, t % across
-        shifts[t] = o * room + before - u * dilation[0] * width - v * dilation[1]
-        places[t] = o * sources * kernel + t % kernel
+    (shifts, places), t = np.empty((2, targets * kernel), np.int64), 0
+    for o in range(targets):
+        for u in range(down):
+            for v in range(across):
+                shifts[t] = o * room + before - u * dilation[0] * width - v * dilation[1]
+                places[t] = o * sources * kernel + u * across + v
+                t += 1
     for n in range(grad_output.shape[0]):
         for i in range(groups * sources):
             group, source = i // sources, i % sources
@@ -164,7 +159,7 @@ def conv2d_weight_grad(input, grad_output, stride, corner, dilation, groups, gra
                         for x in range(0, length, lane_count):
                             sums = fma(load(flow, x), load(rows, shift + x), sums)
                         grad_weight[o, i, u, v] += total(sums)
-    return _is_finite(grad_weight)
+    return all_finite(grad_weight.reshape(grad_weight.size))
 
 
 @compiled

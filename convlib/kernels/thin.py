@@ -15,6 +15,7 @@ from convlib.kernels.plans import backward_axis, divide_up, round_up
 from convlib.kernels.shuffles import transpose
 from convlib.kernels.simd import (
     REGISTER_BYTES,
+    all_finite,
     broadcast,
     compiled,
     fma,
@@ -217,10 +218,12 @@ def _all_panels(planes, shifts, taps, weights, w, vectors, some, starts, o, last
 
 
 @compiled
-def correlate(job, jobs, images, weights, starts, output, size, plan, workspace):
+def correlate(job, jobs, images, packed, output, size, plan, workspace):
     """Compute one job's share of a forward pass or of a learning flow (Chapter 12)."""
     layout, shifts, vectors, phases, panels, unit, group_weights, parts = plan
     groups, sources, targets, height, width, out_length = size
+    weights, starts = packed[: groups * group_weights], packed[groups * group_weights :]
+    starts = starts[: groups * targets + 9]
     batch = images.size // (groups * sources * height * width)
     phase_length = layout.row_phases * layout.column_phases * layout.length
     sums = workspace[sources * phase_length + lanes(images) :]
@@ -324,27 +327,46 @@ def _forward_plan(geometry, dtype, jobs):
     shifts = ((channel + phase) * layout.length + shift).ravel()
     taps = np.tile(np.arange(phase.size), sources)
     phases = [(0, len(taps), 0, 0, 1, 1, g.out_height, g.out_width)]
-    channels = sources, targets
-    return _plan(g, layout, taps, shifts, phases, channels, g.out_width, dtype, jobs)
+    plan = _plan(g, layout, taps, shifts, phases, (sources, targets), g.out_width, dtype, jobs)
+    size = g.groups, sources, targets, g.height, g.width, g.out_height * g.out_width
+    shape = g.batch, g.out_channels, g.out_height, g.out_width
+    kernel = g.kernel_height * g.kernel_width
+    return *plan, size, shape, (kernel, sources * kernel)
 
 
 @compiled
-def pack_panels(weight, taps, phases, panels, packed):
-    """Lay out weights (group, target, source, tap) panel after panel (Chapter 12)."""
-    groups, targets, sources, _ = weight.shape
-    place = 0
-    for g in range(groups):
-        for i in range(phases.shape[0]):
-            t0, t1 = phases[i, 0], phases[i, 1]
-            for j in range(panels.shape[0]):
-                k, side = panels[j, 0], panels[j, 1]
-                for source in range(sources):
-                    for t in range(t0, t0 + (t1 - t0) // sources):
-                        for lane in range(side):
-                            inside = k + lane < targets
-                            o = k + lane if inside else k  # any: nobody looks at it
-                            packed[place + lane] = weight[g, o, source, taps[t]]
-                        place += side
+def _pack_group(weight, w, steps, taps, phases, panels, size, packed, place):
+    """Lay out the weights of a group; also return the sum of their zeros."""
+    (sources, targets), check = size, 0.0
+    for i in range(phases.shape[0]):
+        t0, t1 = phases[i, 0], phases[i, 1]
+        for j in range(panels.shape[0]):
+            k, side = panels[j, 0], panels[j, 1]
+            for source in range(sources):
+                for t in range(t0, t0 + (t1 - t0) // sources):
+                    for lane in range(side):
+                        o = k + lane if k + lane < targets else k  # any: nobody looks at it
+                        number = weight[w + source * steps[0] + o * steps[1] + taps[t]]
+                        packed[place] = number
+                        check += number * 0
+                        place += 1
+    return place, check
+
+
+@compiled
+def pack_panels(weight, steps, bias, taps, phases, panels, size, packed):
+    """Lay out weights and biases; return whether all weights are finite (Chapter 12)."""
+    groups, sources, targets = size[:3]
+    place, check = 0, 0.0
+    for group in range(groups):
+        w = group * (weight.size // groups)
+        place, zeros = _pack_group(weight, w, steps, taps, phases, panels, (sources, targets),
+                                   packed, place)
+        check += zeros
+    for k in range(groups * targets + 8):
+        packed[place + k] = bias[k] if k < bias.size else 0
+    packed[place + groups * targets + 8] = 1
+    return check == 0
 
 
 LARGEST = 20_000  # weights of a group, in a thin layer
@@ -357,17 +379,15 @@ def suits(geometry, dtype):
     return channels * g.kernel_height * g.kernel_width <= LARGEST
 
 
-def _correlate(images, weight, bias, shape, planned, size, jobs):
+def _correlate(images, weight, bias, planned, jobs):
     """Pack the weights and let the jobs correlate."""
-    if not np.isfinite(weight).all():
+    plan, taps, space, size, shape, steps = planned
+    room = size[0] * plan.group_weights + shape[1] + 9
+    packed = parallel.kept("pieces", room, images.dtype)
+    if not pack_panels(weight.reshape(-1), steps, bias, taps, plan.phases, plan.panels, size, packed):
         return None
-    plan, taps, space = planned
-    packed = parallel.aligned((len(weight) * plan.group_weights,), images.dtype)
-    pack_panels(weight, taps, plan.phases, plan.panels, packed)
-    starts = np.zeros(len(bias) + 9, images.dtype)
-    starts[: len(bias)], starts[-1] = bias, 1
     output = parallel.aligned(shape, images.dtype)
-    parallel.run(correlate, jobs, space, images.dtype, images.reshape(-1), packed, starts,
+    parallel.run(correlate, jobs, space, images.dtype, images.reshape(-1), packed,
                  output.reshape(-1), size, plan)
     return output
 
@@ -397,13 +417,7 @@ def forward(input, weight, bias, geometry, jobs):
     -----
     Source: Chapter 12.
     """
-    g = geometry
-    sources, targets = g.in_channels // g.groups, g.out_channels // g.groups
-    size = g.groups, sources, targets, g.height, g.width, g.out_height * g.out_width
-    shape = g.batch, g.out_channels, g.out_height, g.out_width
-    weight = weight.reshape(g.groups, targets, sources, -1)
-    planned = _forward_plan(g, input.dtype, jobs)
-    return _correlate(input, weight, bias, shape, planned, size, jobs)
+    return _correlate(input, weight, bias, _forward_plan(geometry, input.dtype, jobs), jobs)
 
 
 @lru_cache(maxsize=1024)
@@ -429,8 +443,10 @@ def _input_grad_plan(geometry, dtype, jobs):
                 taps += [tap for tap, _ in places]
                 shifts += [source * layout.length + shift for _, shift in places]
             phases.append((begin, len(taps), row, column, *g.stride, height, columns))
-    channels = sources, targets
-    return _plan(g, layout, taps, shifts, phases, channels, g.width, dtype, jobs)
+    plan = _plan(g, layout, taps, shifts, phases, (sources, targets), g.width, dtype, jobs)
+    size = g.groups, sources, targets, g.out_height, g.out_width, g.height * g.width
+    shape, kernel = (g.batch, g.in_channels, g.height, g.width), g.kernel_height * g.kernel_width
+    return *plan, size, shape, (targets * kernel, kernel)
 
 
 def input_grad(weight, grad_output, geometry, jobs):
@@ -454,15 +470,8 @@ def input_grad(weight, grad_output, geometry, jobs):
     -----
     Source: Chapter 12.
     """
-    g = geometry
-    sources, targets = g.out_channels // g.groups, g.in_channels // g.groups
-    size = g.groups, sources, targets, g.out_height, g.out_width, g.height * g.width
-    shape = g.batch, g.in_channels, g.height, g.width
-    weight = weight.reshape(g.groups, sources, targets, -1).swapaxes(1, 2)
-    no_bias = np.zeros(g.in_channels, weight.dtype)
-    planned = _input_grad_plan(g, weight.dtype, jobs)
-    return _correlate(grad_output, np.ascontiguousarray(weight), no_bias, shape, planned,
-                      size, jobs)
+    planned, no_bias = _input_grad_plan(geometry, weight.dtype, jobs), np.empty(0, weight.dtype)
+    return _correlate(grad_output, weight, no_bias, planned, jobs)
 
 
 @inlined
@@ -807,7 +816,7 @@ def weight_grad(input, grad_output, geometry, jobs):
                  grad_output.reshape(-1), sums.reshape(-1), size, plan)
     grad = sums.sum(axis=0)
     shape = g.out_channels, channels[0], g.kernel_height, g.kernel_width
-    return grad.reshape(shape) if np.isfinite(grad).all() else None
+    return grad.reshape(shape) if all_finite(grad) else None
 
 
 @compiled
