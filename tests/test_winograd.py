@@ -54,23 +54,79 @@ def test_close_to_the_exact_sums_and_the_same_bits_for_any_number_of_threads(geo
             np.testing.assert_array_equal(one, other)
 
 
+@pytest.fixture
+def few_pieces(monkeypatch):
+    """Set what counts as few pieces; the orders that are remembered follow."""
+    def forget():
+        winograd._order.cache_clear(), winograd._weights_order.cache_clear()
+
+    def change(number):
+        monkeypatch.setattr(winograd, "FEW_PIECES", number)
+        forget()
+
+    yield change
+    monkeypatch.undo()
+    forget()
+
+
+def kernels_of(function, monkeypatch, *arguments):
+    """The names of the kernels that are run, and the result."""
+    used, run = [], winograd.parallel.run
+    with monkeypatch.context() as patch:
+        patch.setattr(winograd.parallel, "run", lambda kernel, *a: used.append(kernel.__name__) or run(kernel, *a))
+        return used, function(*arguments)
+
+
 @pytest.mark.skipif(SLOW, reason="large layers")
 @pytest.mark.parametrize("size", [3, 5])
-def test_both_orders_give_the_same(size, monkeypatch):
-    g = conv2d_geometry((2, 90, 9, 11), (100, 90, size, size), padding=1)
+def test_both_orders_give_the_same(size, monkeypatch, few_pieces):
+    g = conv2d_geometry((6, 90, 9, 11), (100, 90, size, size), padding=1)
     arrays = data(g)
-    monkeypatch.setattr(winograd, "FEW_PIECES", 10**9)
-    tiles_outside = passes(*arrays, g)
-    monkeypatch.setattr(winograd, "FEW_PIECES", 0)
-    used = []
-    for name in ("panels_outside", "weights_outside"):
-        kernel = getattr(winograd, name)
-        monkeypatch.setattr(winograd, name, lambda *a, kernel=kernel: used.append(kernel) or kernel(*a))
-    panels_outside = passes(*arrays, g)
-    assert len(used) == 3, "the second order was not taken"
+    few_pieces(10**9)
+    used, tiles_outside = kernels_of(lambda: passes(*arrays, g), monkeypatch)
+    assert used == ["tiles_outside", "tiles_outside", "sum_sections", "add_sections"]
+    few_pieces(0)
+    used, panels_outside = kernels_of(lambda: passes(*arrays, g), monkeypatch)
+    assert set(used) >= {"panels_outside", "weights_outside"}, "the second order was not taken"
     for one, other in zip(tiles_outside[:2], panels_outside[:2], strict=True):
         np.testing.assert_array_equal(one, other)
     np.testing.assert_allclose(tiles_outside[2], panels_outside[2], atol=3e-5 * np.abs(tiles_outside[2]).max())
+
+
+@pytest.mark.skipif(SLOW, reason="large layers")
+@pytest.mark.parametrize(("few", "input_size", "filters", "expected"), [
+    (0, (4, 20, 40, 40), 30, {"transform_all_weights", "tiles_outside"}),
+    (10**6, (4, 20, 40, 40), 30, {"tiles_outside"}),
+    (0, (6, 90, 9, 11), 100, {"transform_all_images", "panels_outside"}),
+    (0, (1, 90, 5, 5), 100, {"panels_outside"}),
+])  # fmt: skip
+def test_pieces_shared_and_pieces_of_ones_own(few, input_size, filters, expected, monkeypatch, few_pieces):
+    g = conv2d_geometry(input_size, (filters, input_size[1], 3, 3), padding=1)
+    few_pieces(few)
+    x, w, b, d = arrays = data(g)
+    for right, function in (
+        (exact(*arrays, g)[0], lambda jobs: winograd.forward(x, w, b, g, jobs)),
+        (exact(*arrays, g)[1], lambda jobs: winograd.input_grad(w, d, g, jobs)),
+    ):
+        used, one = kernels_of(function, monkeypatch, 1)
+        assert set(used) == expected
+        assert np.abs(one - right).max() < 3e-5 * np.abs(right).max()
+        for jobs in (2, 3, 5):
+            np.testing.assert_array_equal(function(jobs), one)
+
+
+@pytest.mark.skipif(SLOW, reason="large layers")
+@pytest.mark.parametrize("batch", [1, 6])
+def test_pieces_of_images_for_the_gradient_of_the_weights(batch, monkeypatch, few_pieces):
+    g = conv2d_geometry((batch, 90, 5, 5), (100, 90, 3, 3), padding=1)
+    few_pieces(0)
+    x, _, _, d = arrays = data(g)
+    used, one = kernels_of(lambda: winograd.weight_grad(x, d, g, 1), monkeypatch)
+    right = exact(*arrays, g)[2]
+    assert used == ["transform_all_images"] * (batch == 6) + ["weights_outside"]
+    assert np.abs(one - right).max() < 3e-5 * np.abs(right).max()
+    for jobs in (2, 3):
+        np.testing.assert_array_equal(winograd.weight_grad(x, d, g, jobs), one)
 
 
 @pytest.mark.skipif(SLOW, reason="large layers")

@@ -29,7 +29,7 @@ from convlib.kernels.blocks import (
 )
 from convlib.kernels.planes import fill
 from convlib.kernels.plans import divide_up, round_up
-from convlib.kernels.shuffles import transpose
+from convlib.kernels.shuffles import fetch_early, transpose
 from convlib.kernels.simd import compiled, lanes, lanes_of, load, total
 from convlib.kernels.transforms import winograd_matrices
 
@@ -62,8 +62,12 @@ __all__ = [
     "TILES_AT_ONCE",
     "VECTORS_AT_ONCE",
     "FEW_PIECES",
+    "SUMS",
+    "SINGLE",
+    "NOTHING",
     "SECTIONS",
     "suits",
+    "Order",
     "forward",
     "input_grad",
     "weight_grad",
@@ -252,31 +256,34 @@ MANY, FEW = (0,) * (TILES * COLUMNS), (0,) * (FEW_TILES * COLUMNS)
 
 
 @compiled
-def _sum_over_sources(block, V, v, v_step, U, u, vectors):
+def _sum_over_sources(block, V, v, v_step, U, u, vectors, ahead):
     """Add V[vector][tile][source] * U[source][target] to a block, over all sources."""
     n = lanes(V)
     for vector in range(vectors):
-        for source in range(v + vector * v_step, v + vector * v_step + n):
-            block = add_products(block, V, source, n, U, u, n)
+        place = v + vector * v_step
+        for source in range(n):
+            if ahead is not None:
+                fetch_early(V, place + source * n + ahead)
+            block = add_products(block, V, place + source, n, U, u, n)
             u += COLUMNS * n
     return block
 
 
 @compiled
-def _multiply(V, v, v_step, U, u, M, m, vectors, tiles, more):
+def _multiply(V, v, v_step, U, u, M, m, vectors, tiles, more, ahead):
     """Write (or, with `more`, add) to M[tile][target] the products of one piece."""
     n, tile = lanes(V), 0
     row = COLUMNS * n
     while tile + TILES <= tiles:
         place = m + tile * row
         block = load_block(M, place, row, MANY) if more else zeros_like(M, MANY)
-        block = _sum_over_sources(block, V, v + tile * n, v_step, U, u, vectors)
+        block = _sum_over_sources(block, V, v + tile * n, v_step, U, u, vectors, ahead)
         store_block(M, place, row, block)
         tile += TILES
     while tile < tiles:
         place = m + tile * row
         rest = load_block(M, place, row, FEW) if more else zeros_like(M, FEW)
-        rest = _sum_over_sources(rest, V, v + tile * n, v_step, U, u, vectors)
+        rest = _sum_over_sources(rest, V, v + tile * n, v_step, U, u, vectors, ahead)
         store_block(M, place, row, rest)
         tile += FEW_TILES
 
@@ -311,38 +318,52 @@ def _transform_back(M, begin, m_step, s, panel, image, first, last, bias, output
 
 @compiled
 def transform_all_weights(job, jobs, weight, s, U, workspace):
-    """Compute one job's share of U[t][panel][source] (Chapter 14)."""
+    """Compute one job's share of U[panel][t][source] (Chapter 14)."""
     n = lanes(weight)
     vector_size = n * COLUMNS * n
-    size = s.vectors * vector_size
+    u_step = s.vectors * vector_size + n
     for item in range(job, s.panels * s.vectors, jobs):
         panel, vector = item // s.vectors, item % s.vectors
-        _transform_weights(weight, s, panel, vector, vector + 1, U,
-                           panel * size + vector * vector_size, s.panels * size, workspace)
+        place = panel * s.all_pieces * u_step + vector * vector_size
+        _transform_weights(weight, s, panel, vector, vector + 1, U, place, u_step, workspace)
 
 
 @compiled
-def tiles_outside(job, jobs, images, U, bias, output, checks, s, portion, workspace):
-    """Compute one job's portions of tile rows, from the images to the output (Chapter 14)."""
-    n = lanes(images)
-    all_rows = images.size // (s.sources * s.height * s.width) * s.tile_rows
-    room = (portion * s.tile_columns + FEW_TILES) * n
-    v_step, m_step, size = s.vectors * room, s.panels * COLUMNS * room, s.vectors * COLUMNS * n * n
-    V, rest = workspace[: s.all_pieces * v_step], workspace[s.all_pieces * v_step :]
-    M, scratch, check = rest[: s.all_pieces * m_step], rest[s.all_pieces * m_step :], 0.0
-    for begin in range(job * portion, all_rows, jobs * portion):
-        end = min(all_rows, begin + portion)
+def _bias_of_all(bias, target):
+    """Write the biases, and zeros behind them up to the last panel's end."""
+    fill(target, 0)
+    for k in range(bias.size):
+        target[k] = bias[k]
+
+
+@compiled
+def tiles_outside(job, jobs, weight, images, U, bias, output, checks, s, portion, workspace):
+    """Compute one job's share of the tile rows, from the images to the output (Chapter 14)."""
+    n, tiles, width = lanes(images), portion * s.tile_columns, s.panels * COLUMNS * lanes(images)
+    room, u_step = (tiles + FEW_TILES) * n, s.vectors * COLUMNS * n * n + n
+    plus, rest = workspace[:width], workspace[width:]
+    _bias_of_all(bias, plus)
+    if U.size == 0:
+        U, rest = rest[: s.all_pieces * s.panels * u_step], rest[s.all_pieces * s.panels * u_step :]
+        transform_all_weights(0, 1, weight, s, U, rest)
+    v_step, m_step, check = s.vectors * room, s.panels * COLUMNS * room, 0.0
+    V, rest = rest[: s.all_pieces * v_step], rest[s.all_pieces * v_step :]
+    M, scratch = rest[: s.all_pieces * m_step], rest[s.all_pieces * m_step :]
+    rows = images.size // (s.sources * s.height * s.width) * s.tile_rows
+    first, last = rows * job // jobs, rows * (job + 1) // jobs
+    for begin in range(first, last, portion):
+        end = min(last, begin + portion)
+        tiles = (end - begin) * s.tile_columns
         for vector in range(s.vectors):
             _portion_to_pieces(images, s, begin, end, vector, s.pieces,
                                V, vector * room, v_step, scratch)
         for t in range(s.all_pieces):
             for panel in range(s.panels):
-                _multiply(V, t * v_step, room, U, (t * s.panels + panel) * size,
-                          M, t * m_step + panel * COLUMNS * room,
-                          s.vectors, (end - begin) * s.tile_columns, False)
+                _multiply(V, t * v_step, room, U, (panel * s.all_pieces + t) * u_step,
+                          M, t * m_step + panel * COLUMNS * room, s.vectors, tiles, False, None)
         for panel in range(s.panels):
             check += _pieces_to_portion(M, panel * COLUMNS * room, m_step, s, panel, begin, end,
-                                        bias, output, scratch)
+                                        plus, output, scratch)
     checks[job] = check
 
 
@@ -384,21 +405,27 @@ def transform_all_images(job, jobs, images, s, span, V, room, workspace):
 
 
 @compiled
-def panels_outside(job, jobs, weight, V, bias, output, checks, s, room, portion, workspace):
+def panels_outside(job, jobs, weight, images, V, bias, output, checks, s, room, portion,
+                   workspace):
     """Compute one job's panels of targets, from the weights to the output (Chapter 14)."""
-    n = lanes(weight)
-    rows = output.size // (s.targets * s.out_height * s.out_width) * s.tile_rows
+    n, width = lanes(weight), s.panels * COLUMNS * lanes(weight)
     v_step, m_step, u_step = s.vectors * room, COLUMNS * room, portion * n * COLUMNS * n + n
-    U, rest = workspace[: s.all_pieces * u_step], workspace[s.all_pieces * u_step :]
+    plus, rest = workspace[:width], workspace[width:]
+    _bias_of_all(bias, plus)
+    if V.size == 0:
+        V, rest = rest[: s.all_pieces * v_step], rest[s.all_pieces * v_step :]
+        transform_all_images(0, 1, images, s, s.pieces, V, room, rest)
+    U, rest = rest[: s.all_pieces * u_step], rest[s.all_pieces * u_step :]
     M, scratch, check = rest[: s.all_pieces * m_step], rest[s.all_pieces * m_step :], 0.0
+    rows = output.size // (s.targets * s.out_height * s.out_width) * s.tile_rows
     for panel in range(job, s.panels, jobs):
         for first in range(0, s.vectors, portion):
             last = min(s.vectors, first + portion)
             _transform_weights(weight, s, panel, first, last, U, 0, u_step, scratch)
             for t in range(s.all_pieces):
                 _multiply(V, t * v_step + first * room, room, U, t * u_step, M, t * m_step,
-                          last - first, rows * s.tile_columns, first > 0)
-        check += _pieces_to_portion(M, 0, m_step, s, panel, 0, rows, bias, output, scratch)
+                          last - first, rows * s.tile_columns, first > 0, v_step)
+        check += _pieces_to_portion(M, 0, m_step, s, panel, 0, rows, plus, output, scratch)
     checks[job] = check
 
 
@@ -407,7 +434,7 @@ BLOCK = (0,) * (SOURCES * COLUMNS)
 
 
 @compiled
-def _multiply_tiles(V, v, D, d, d_step, M, m, tiles, more):
+def _multiply_tiles(V, v, D, d, d_step, M, m, tiles, more, ahead):
     """Write (or add) to M[source][target] the sum over tiles of V times D, for one piece."""
     n = lanes(V)
     row = COLUMNS * n
@@ -415,6 +442,8 @@ def _multiply_tiles(V, v, D, d, d_step, M, m, tiles, more):
         place = m + source * row
         block = load_block(M, place, row, BLOCK) if more else zeros_like(M, BLOCK)
         for tile in range(tiles):
+            if ahead is not None:
+                fetch_early(V, v + tile * n + ahead)
             block = add_products(block, V, v + tile * n + source, 1, D, d + tile * n, d_step)
         store_block(M, place, row, block)
 
@@ -445,11 +474,11 @@ def _weights_back(M, m, m_step, s, vector, panel, grad_weight, scratch):
 
 @compiled
 def sum_sections(job, jobs, images, flow, sums, s, f, portion, workspace):
-    """Compute one job's sections: sums[section][t][vector][panel] (Chapter 14)."""
+    """Compute one job's sections: sums[section][vector][panel][t] (Chapter 14)."""
     n = lanes(images)
     all_rows = images.size // (s.sources * s.height * s.width) * s.tile_rows
     portions, sections = (all_rows + portion - 1) // portion, sums.shape[0]
-    room, block = portion * s.tile_columns * n, n * COLUMNS * n
+    room, block = portion * s.tile_columns * n, n * COLUMNS * n + n
     v_step, d_step = s.vectors * room, f.vectors * room
     V, rest = workspace[: s.all_pieces * v_step], workspace[s.all_pieces * v_step :]
     D, scratch = rest[: s.all_pieces * d_step], rest[s.all_pieces * d_step :]
@@ -463,40 +492,44 @@ def sum_sections(job, jobs, images, flow, sums, s, f, portion, workspace):
             for vector in range(f.vectors):
                 _portion_to_pieces(flow, f, begin, end, vector, OUTPUTS,
                                    D, vector * room, d_step, scratch)
-            tiles, m = (end - begin) * s.tile_columns, 0
+            tiles = (end - begin) * s.tile_columns
             for t in range(s.all_pieces):
                 for vector in range(s.vectors):
                     for panel in range(s.panels):
+                        m = ((vector * s.panels + panel) * s.all_pieces + t) * block
                         _multiply_tiles(V, t * v_step + vector * room,
                                         D, t * d_step + panel * COLUMNS * room, room,
-                                        sums[section], m, tiles, item > first)
-                        m += block
+                                        sums[section], m, tiles, item > first, None)
 
 
 @compiled
 def add_sections(job, jobs, sums, s, grad_weight, checks, workspace):
     """Add up one job's share of the sections and transform it back (Chapter 14)."""
     n, check = lanes(grad_weight), 0.0
-    block = n * COLUMNS * n
-    m_step = s.vectors * s.panels * block
+    block = n * COLUMNS * n + n
+    size = s.all_pieces * block
     for item in range(job, s.vectors * s.panels, jobs):
-        for t in range(s.all_pieces):
-            m = t * m_step + item * block
-            for section in range(1, sums.shape[0]):
-                for q in range(m, m + block):
-                    sums[0, q] += sums[section, q]
-        check += _weights_back(sums[0], item * block, m_step, s, item // s.panels,
-                               item % s.panels, grad_weight, workspace)
+        whole = sums[0, item * size : (item + 1) * size]
+        for section in range(1, sums.shape[0]):
+            part = sums[section, item * size : (item + 1) * size]
+            for q in range(size):
+                whole[q] += part[q]
+        check += _weights_back(whole, 0, block, s, item // s.panels, item % s.panels,
+                               grad_weight, workspace)
     checks[job] = check
 
 
 @compiled
-def weights_outside(job, jobs, flow, V, grad_weight, checks, s, f, room, portion, workspace):
+def weights_outside(job, jobs, images, flow, V, grad_weight, checks, s, f, room, portion,
+                    workspace):
     """Compute one job's panels of targets, for layers with many weights (Chapter 14)."""
-    block = lanes(flow) * COLUMNS * lanes(flow)
+    block, rest = lanes(flow) * COLUMNS * lanes(flow), workspace
     rows = flow.size // (f.sources * f.height * f.width) * s.tile_rows
     v_step, d_step, m_step = s.vectors * room, COLUMNS * room, portion * block
-    D, rest = workspace[: s.all_pieces * d_step], workspace[s.all_pieces * d_step :]
+    if V.size == 0:
+        V, rest = rest[: s.all_pieces * v_step], rest[s.all_pieces * v_step :]
+        transform_all_images(0, 1, images, s, s.pieces, V, room, rest)
+    D, rest = rest[: s.all_pieces * d_step], rest[s.all_pieces * d_step :]
     M, scratch, check = rest[: s.all_pieces * m_step], rest[s.all_pieces * m_step :], 0.0
     for panel in range(job, s.panels, jobs):
         for side in range(COLUMNS):
@@ -508,7 +541,7 @@ def weights_outside(job, jobs, flow, V, grad_weight, checks, s, f, room, portion
                 for vector in range(first, last):
                     _multiply_tiles(V, t * v_step + vector * room, D, t * d_step, room,
                                     M, t * m_step + (vector - first) * block,
-                                    rows * s.tile_columns, False)
+                                    rows * s.tile_columns, False, v_step)
             for vector in range(first, last):
                 check += _weights_back(M, (vector - first) * block, m_step, s, vector, panel,
                                        grad_weight, scratch)
@@ -518,6 +551,9 @@ def weights_outside(job, jobs, flow, V, grad_weight, checks, s, f, room, portion
 TILES_AT_ONCE = 56  # in a portion: their pieces stay in the cache
 VECTORS_AT_ONCE = 4  # of sources, likewise
 FEW_PIECES = 800_000  # of weights: these stay in the cache, too
+SUMS = 1_300_000  # of the pieces of all sections together
+SINGLE = np.dtype(np.float32)
+NOTHING = np.empty(0, SINGLE)
 SECTIONS = 4  # of the tiles, at most
 
 
@@ -597,35 +633,55 @@ def _portion(s, rows, shares):
     return divide_up(rows, portions)
 
 
-def _correlate(images, weight, bias, s, output, jobs):
+class Order(NamedTuple):
+    """In which order a layer is computed, and in how much memory (Chapter 14)."""
+
+    tiling: Tiling
+    panels_outside: bool
+    pieces: int  # shared by the jobs, or 0: each one makes its own
+    making: int  # numbers in the workspace, to make shared pieces, ...
+    space: int  # ... and to use them
+    room: int  # numbers of a vector of sources for all tiles
+    portion: int  # of tile rows, or of vectors of sources
+    sections: int = 1  # of the tiles, for the gradient of the weights
+
+
+@lru_cache(maxsize=1024)
+def _order(g, backward):
+    """The order that pays: what is small is made once."""
+    s, n = _backward_tiling(g) if backward else _forward_tiling(g), lanes_of(SINGLE)
+    tiles, width = g.batch * s.tile_rows * s.tile_columns, s.panels * COLUMNS * n
+    room, u_step = (tiles + FEW_TILES) * n, s.vectors * n * COLUMNS * n + n
+    U, V = s.all_pieces * s.panels * u_step, s.all_pieces * s.vectors * room
+    if U <= max(FEW_PIECES, V):
+        portion, making = _portion(s, g.batch * s.tile_rows, 1), _weights_scratch(s, 1)
+        own, tiles = U <= FEW_PIECES, portion * s.tile_columns + FEW_TILES
+        space = s.all_pieces * tiles * (s.vectors * n + width) + _scratch(s, portion)
+        space = width + U * own + max(making, space)
+        return Order(s, False, 0 if own else U, making, space, room, portion)
+    portion, making = min(s.vectors, VECTORS_AT_ONCE), _scratch(s, s.tile_rows)
+    own, u_step = V <= s.sources * s.targets * s.taps**2, portion * n * COLUMNS * n + n
+    space = s.all_pieces * (u_step + COLUMNS * room) + making + _weights_scratch(s, portion)
+    return Order(s, True, 0 if own else V, making, width + V * own + space, room, portion)
+
+
+def _correlate(images, weight, bias, order, output, jobs):
     """Compute outputs from images in the order that pays; return whether all is finite."""
-    n, dtype = lanes_of(np.float32), np.dtype(np.float32)
-    batch = len(images)
-    padded = np.zeros(s.panels * COLUMNS * n, dtype)
-    padded[: s.targets] = bias
+    s, pieces, checks = order.tiling, NOTHING, np.empty(jobs, SINGLE)
     images, weight, output = images.reshape(-1), weight.reshape(-1), output.reshape(-1)
-    tiles = batch * s.tile_rows * s.tile_columns
-    pieces, checks = s.all_pieces * s.panels * COLUMNS * n * s.vectors * n, np.empty(jobs, dtype)
-    if pieces <= max(FEW_PIECES, s.all_pieces * tiles * s.vectors * n):
-        portion = _portion(s, batch * s.tile_rows, jobs)
-        U = parallel.kept("pieces", pieces, dtype)
-        space = _weights_scratch(s, 1)
-        parallel.run(transform_all_weights, jobs, space, dtype, weight, s, U)
-        room = portion * s.tile_columns + FEW_TILES
-        space = s.all_pieces * room * n * (s.vectors + COLUMNS * s.panels) + _scratch(s, portion)
-        parallel.run(tiles_outside, jobs, space, dtype,
-                     images, U, padded, output, checks, s, portion)
+    if order.pieces:
+        pieces = parallel.kept("pieces", order.pieces, SINGLE)
+    given = weight, images, pieces, bias, output, checks, s
+    if order.panels_outside:
+        if order.pieces:
+            parallel.run(transform_all_images, jobs, order.making, SINGLE,
+                         images, s, s.pieces, pieces, order.room)  # fmt: skip
+        parallel.run(panels_outside, jobs, order.space, SINGLE, *given, order.room, order.portion)
     else:
-        room = (tiles + FEW_TILES) * n
-        V = parallel.kept("pieces", s.all_pieces * s.vectors * room, dtype)
-        space = _scratch(s, s.tile_rows)
-        parallel.run(transform_all_images, jobs, space, dtype, images, s, s.pieces, V, room)
-        portion = min(s.vectors, VECTORS_AT_ONCE)
-        u_step = (portion * n * COLUMNS + 1) * n
-        space = s.all_pieces * (u_step + COLUMNS * room) + space + _weights_scratch(s, portion)
-        parallel.run(panels_outside, jobs, space, dtype,
-                     weight, V, padded, output, checks, s, room, portion)
-    return not checks.any()
+        if order.pieces:
+            parallel.run(transform_all_weights, jobs, order.making, SINGLE, weight, s, pieces)
+        parallel.run(tiles_outside, jobs, order.space, SINGLE, *given, order.portion)
+    return np.count_nonzero(checks) == 0
 
 
 def forward(input, weight, bias, geometry, jobs):
@@ -648,8 +704,8 @@ def forward(input, weight, bias, geometry, jobs):
     Source: Chapter 14; Chapter 13 derives the algorithm.
     """
     g = geometry
-    output = parallel.aligned((g.batch, g.out_channels, g.out_height, g.out_width), np.float32)
-    finite = _correlate(input, weight, bias, _forward_tiling(g), output, jobs)
+    output = parallel.aligned((g.batch, g.out_channels, g.out_height, g.out_width), SINGLE)
+    finite = _correlate(input, weight, bias, _order(g, False), output, jobs)
     return output if finite else None
 
 
@@ -671,8 +727,8 @@ def input_grad(weight, grad_output, geometry, jobs):
     Source: Chapter 14; Chapter 13 derives the algorithm.
     """
     g = geometry
-    grad_input = parallel.aligned((g.batch, g.in_channels, g.height, g.width), np.float32)
-    finite = _correlate(grad_output, weight, 0, _backward_tiling(g), grad_input, jobs)
+    grad_input = parallel.aligned((g.batch, g.in_channels, g.height, g.width), SINGLE)
+    finite = _correlate(grad_output, weight, NOTHING, _order(g, True), grad_input, jobs)
     return grad_input if finite else None
 
 
@@ -693,41 +749,49 @@ def weight_grad(input, grad_output, geometry, jobs):
     -----
     Source: Chapter 14; Chapter 13 derives the algorithm.
     """
-    g, dtype = geometry, np.dtype(np.float32)
-    s, f = _forward_tiling(g), _flow_tiling(g)
-    grad_weight = np.empty((g.out_channels, g.in_channels, s.taps, s.taps), dtype)
-    checks = np.empty(jobs, dtype)
-    arrays = input.reshape(-1), grad_output.reshape(-1), grad_weight.reshape(-1)
-    if s.all_pieces * s.vectors * s.panels * COLUMNS * lanes_of(dtype) ** 2 <= FEW_PIECES:
-        _in_sections(*arrays, s, f, g.batch * s.tile_rows, checks)
-    else:
-        _in_panels(*arrays, s, f, g.batch * s.tile_rows, checks)
-    return None if checks.any() else grad_weight
+    order, s = _weights_order(geometry), _forward_tiling(geometry)
+    grad_weight = np.empty((s.targets, s.sources, s.taps, s.taps), SINGLE)
+    arrays, checks = (input.reshape(-1), grad_output.reshape(-1)), np.empty(jobs, SINGLE)
+    compute = _in_panels if order.panels_outside else _in_sections
+    compute(*arrays, grad_weight.reshape(-1), s, _flow_tiling(geometry), order, checks)
+    return grad_weight if np.count_nonzero(checks) == 0 else None
 
 
-def _in_sections(images, flow, grad_weight, s, f, rows, checks):
+@lru_cache(maxsize=1024)
+def _weights_order(g):
+    """The same for the gradient of the weights; shared pieces are sums, or those of all images."""
+    s, f, n = _forward_tiling(g), _flow_tiling(g), lanes_of(SINGLE)
+    rows, size = g.batch * s.tile_rows, s.all_pieces * s.vectors * s.panels * (COLUMNS * n * n + n)
+    if size <= FEW_PIECES:
+        portion = _portion(s, rows, SECTIONS)
+        sections = max(1, min(SECTIONS, divide_up(rows, portion), SUMS // size))
+        room = portion * s.tile_columns * n
+        space = s.all_pieces * room * (s.vectors + f.vectors)
+        space += max(_scratch(s, portion), _scratch(f, portion))
+        return Order(s, False, sections * size, _weights_scratch(s, 1), space, room, portion,
+                     sections)
+    portion, room = min(s.vectors, VECTORS_AT_ONCE), rows * s.tile_columns * n
+    making, V = max(_scratch(s, s.tile_rows), _scratch(f, s.tile_rows)), s.all_pieces * s.vectors * room
+    own = V <= s.sources * s.targets * s.taps**2
+    space = making + s.all_pieces * COLUMNS * (room + portion * n * n) + _weights_scratch(s, 1)
+    return Order(s, True, 0 if own else V, making, V * own + space, room, portion)
+
+
+def _in_sections(images, flow, grad_weight, s, f, order, checks):
     """Few weights: the tiles pass by, in sections."""
-    n, dtype, jobs = lanes_of(np.float32), grad_weight.dtype, len(checks)
-    size = s.all_pieces * s.vectors * s.panels * COLUMNS * n * n
-    portion = _portion(s, rows, SECTIONS)
-    sections = max(1, min(SECTIONS, divide_up(rows, portion), FEW_PIECES * 3 // 2 // size))
-    sums = parallel.kept("pieces", sections * size, dtype)[: sections * size]
-    sums = sums.reshape(sections, size)
-    room = portion * s.tile_columns * n
-    space = s.all_pieces * room * (s.vectors + f.vectors) + max(_scratch(s, portion), _scratch(f, portion))
-    parallel.run(sum_sections, jobs, space, dtype, images, flow, sums, s, f, portion)
-    space = _weights_scratch(s, 1)
-    parallel.run(add_sections, jobs, space, dtype, sums, s, grad_weight, checks)
+    jobs, sums = len(checks), parallel.kept("pieces", order.pieces, SINGLE)
+    sums = sums[: order.pieces].reshape(order.sections, -1)
+    parallel.run(sum_sections, jobs, order.space, SINGLE,
+                 images, flow, sums, s, f, order.portion)  # fmt: skip
+    parallel.run(add_sections, jobs, order.making, SINGLE, sums, s, grad_weight, checks)
 
 
-def _in_panels(images, flow, grad_weight, s, f, rows, checks):
+def _in_panels(images, flow, grad_weight, s, f, order, checks):
     """Many weights: a panel of targets after the other."""
-    n, dtype, jobs = lanes_of(np.float32), grad_weight.dtype, len(checks)
-    room = rows * s.tile_columns * n
-    V = parallel.kept("pieces", s.all_pieces * s.vectors * room, dtype)
-    space = max(_scratch(s, s.tile_rows), _scratch(f, s.tile_rows))
-    parallel.run(transform_all_images, jobs, space, dtype, images, s, s.pieces, V, room)
-    portion = min(s.vectors, VECTORS_AT_ONCE)
-    space += s.all_pieces * COLUMNS * (room + portion * n * n) + _weights_scratch(s, 1)
-    parallel.run(weights_outside, jobs, space, dtype,
-                 flow, V, grad_weight, checks, s, f, room, portion)
+    jobs, V = len(checks), NOTHING
+    if order.pieces:
+        V = parallel.kept("pieces", order.pieces, SINGLE)
+        parallel.run(transform_all_images, jobs, order.making, SINGLE,
+                     images, s, s.pieces, V, order.room)  # fmt: skip
+    parallel.run(weights_outside, jobs, order.space, SINGLE,
+                 images, flow, V, grad_weight, checks, s, f, order.room, order.portion)  # fmt: skip
