@@ -5,18 +5,19 @@ Chapter 15 builds this module.
 """
 
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
 from convlib import algorithms, parallel
-from convlib.shapes import check_bias, check_grad_output, conv2d_geometry
+from convlib.shapes import Geometry, check_bias, check_grad_output, conv2d_geometry
 
-__all__ = ["ENOUGH", "MOVED", "conv2d", "conv2d_input_grad", "conv2d_weight_grad", "conv2d_bias_grad"]
+__all__ = ["ENOUGH", "MOVED", "Plan", "conv2d", "conv2d_input_grad", "conv2d_weight_grad", "conv2d_bias_grad"]
 
 
 # Chapter "Choosing" (chapters/15_choosing.ipynb)
 
-ENOUGH = 4_000_000  # so many multiplications are worth a second thread
+ENOUGH = 2_500_000  # so many multiplications are worth a second thread
 MOVED = 16  # moving a number takes as long as so many multiplications
 
 
@@ -32,39 +33,35 @@ def _as_numbers(name, value):
     return array
 
 
-def _together(*arrays):
-    """The arrays in their common data type, each in one piece; integers as int64.
+def _is_ready(arrays):
+    """Whether the arrays can be computed with as they are: one data type, each in one piece.
 
-    What is read-only or oddly aligned is copied: to Numba it would be another type.
+    What is read-only or oddly aligned cannot: to Numba it would be another type.
     """
-    dtype = arrays[0].dtype
+    dtype = arrays[0].dtype if type(arrays[0]) is np.ndarray else None
     for array in arrays:
-        if array.dtype is not dtype or not array.flags.carray:
-            break
-    else:
-        if dtype.char in "fd" and dtype.isnative:
-            return arrays
+        if type(array) is not np.ndarray or array.dtype is not dtype or not array.flags.carray:
+            return False
+    return dtype.char in "fd" and dtype.isnative
+
+
+def _together(names, arrays):
+    """The arrays in their common data type, each in one piece; integers as int64."""
+    if _is_ready(arrays):
+        return arrays
+    arrays = [_as_numbers(name, array) for name, array in zip(names, arrays, strict=True)]
     dtype = np.result_type(*arrays)
     dtype = np.dtype(dtype.char if dtype.kind == "f" else np.int64)
     return [np.array(array, dtype, order="C") for array in arrays]
 
 
-_remembered = lru_cache(maxsize=1024)(conv2d_geometry)
+class Plan(NamedTuple):
+    """What a call does, as far as sizes and settings decide it (Chapter 15)."""
 
-
-def _geometry(input_size, weight_size, stride, padding, dilation, groups):
-    """The geometry; the plainest spelling of the settings is remembered."""
-    plain = type(stride) is type(padding) is type(dilation) is type(groups) is int
-    if plain and type(input_size) is type(weight_size) is tuple:
-        return _remembered(input_size, weight_size, stride, padding, dilation, groups)
-    return conv2d_geometry(input_size, weight_size, stride, padding, dilation, groups)
-
-
-def _as_key(size):
-    """A size that may be remembered: a tuple of plain ints. Others become lists."""
-    if type(size) is tuple and {*map(type, size)} != {int}:
-        return list(size)
-    return size
+    geometry: Geometry
+    batched: bool
+    names: tuple  # of algorithms, to be tried one after the other
+    jobs: int
 
 
 @lru_cache(maxsize=1024)
@@ -81,21 +78,58 @@ def _jobs(geometry):
     return max(1, min(parallel.get_num_threads(), _effort(geometry) // ENOUGH))
 
 
-def _compute(direction, algorithm, arrays, geometry):
-    """The result by the algorithm that is named, or else by the one that pays."""
-    name, dtype, known = algorithm, arrays[0].dtype, algorithms.ALGORITHMS
+def _make_plan(direction, algorithm, dtype, sizes, settings):
+    """Check sizes and settings; take the algorithm that is named, or else the one that pays."""
+    input_size, weight_size, other_size = sizes
+    geometry = conv2d_geometry(input_size, weight_size, *settings)
+    batched, name = len(input_size) == 4, algorithm
+    if direction == "forward":
+        check_bias(geometry, other_size)
+    else:
+        check_grad_output(geometry, other_size, batched)
     if algorithm is None:
         name = algorithms.choose(direction, geometry, dtype)
     else:
         algorithms.check_algorithm(algorithm, geometry, dtype)
         if 0 in geometry[:4]:  # nothing to compute
             name = "numpy"
-    jobs = 1 if name == "tiny" else _jobs(geometry)
-    for each in (name, "direct", "loops", "numpy"):
-        if each in known:
-            result = getattr(known[each], direction)(*arrays, geometry, jobs)
-            if result is not None:
-                return result
+    names = (each for each in (name, "direct", "loops", "numpy") if each in algorithms.ALGORITHMS)
+    return Plan(geometry, batched, tuple(names), 1 if name == "tiny" else _jobs(geometry))
+
+
+@lru_cache(maxsize=1024)
+def _remembered(state, *arguments):
+    """The plan, for as long as the switch and the number of threads are what they were."""
+    return _make_plan(*arguments)
+
+
+def _plan(direction, algorithm, dtype, sizes, stride, padding, dilation, groups):
+    """The plan; that of the plainest spelling of the settings is remembered."""
+    settings = stride, padding, dilation, groups
+    plain = type(stride) is type(padding) is type(dilation) is type(groups) is int
+    plain = plain and type(sizes[0]) is type(sizes[1]) is tuple
+    if plain and (algorithm is None or type(algorithm) is str):
+        state = algorithms.get_winograd(), parallel.get_num_threads()
+        return _remembered(state, direction, algorithm, dtype, sizes, settings)
+    return _make_plan(direction, algorithm, dtype, sizes, settings)
+
+
+def _as_key(size):
+    """A size that may be remembered: a tuple of plain ints. Others become lists."""
+    if type(size) is tuple and {*map(type, size)} != {int}:
+        return list(size)
+    return size
+
+
+def _compute(direction, plan, arrays):
+    """The result by the first algorithm of the plan that can answer for it."""
+    if not plan.batched:
+        arrays = [array[np.newaxis] if array.ndim == 3 else array for array in arrays]
+    for name in plan.names:
+        algorithm = algorithms.ALGORITHMS[name]
+        result = getattr(algorithm, direction)(*arrays, plan.geometry, plan.jobs)
+        if result is not None:
+            return result if plan.batched or direction == "weight_grad" else result[0]
 
 
 def conv2d(
@@ -130,14 +164,13 @@ def conv2d(
     -----
     Source: Chapter 15; the formulas F03 and F04 of Chapter 2, generalised in Chapter 8.
     """
-    input, weight = _as_numbers("input", input), _as_numbers("weight", weight)
-    geometry = _geometry(input.shape, weight.shape, stride, padding, dilation, groups)
-    bias = np.zeros(len(weight), weight.dtype) if bias is None else _as_numbers("bias", bias)
-    check_bias(geometry, bias.shape)
-    batched = input.ndim == 4
-    arrays = _together(input if batched else input[np.newaxis], weight, bias)
-    output = _compute("forward", algorithm, arrays, geometry)
-    return output if batched else output[0]
+    if bias is None:
+        weight = _as_numbers("weight", weight)
+        bias = np.zeros(weight.shape[:1], weight.dtype)
+    arrays = input, weight, bias = _together(("input", "weight", "bias"), (input, weight, bias))
+    sizes = input.shape, weight.shape, bias.shape
+    plan = _plan("forward", algorithm, input.dtype, sizes, stride, padding, dilation, groups)
+    return _compute("forward", plan, arrays)
 
 
 def conv2d_input_grad(
@@ -172,14 +205,10 @@ def conv2d_input_grad(
     -----
     Source: Chapter 15; formula F12 of Chapter 3, generalised in Chapter 8.
     """
-    weight = _as_numbers("weight", weight)
-    grad_output = _as_numbers("grad_output", grad_output)
-    geometry = _geometry(_as_key(input_size), weight.shape, stride, padding, dilation, groups)
-    batched = len(input_size) == 4
-    check_grad_output(geometry, grad_output.shape, batched)
-    flow = grad_output if batched else grad_output[np.newaxis]
-    grad_input = _compute("input_grad", algorithm, _together(weight, flow), geometry)
-    return grad_input if batched else grad_input[0]
+    arrays = weight, flow = _together(("weight", "grad_output"), (weight, grad_output))
+    sizes = _as_key(input_size), weight.shape, flow.shape
+    plan = _plan("input_grad", algorithm, flow.dtype, sizes, stride, padding, dilation, groups)
+    return _compute("input_grad", plan, arrays)
 
 
 def conv2d_weight_grad(
@@ -214,13 +243,10 @@ def conv2d_weight_grad(
     -----
     Source: Chapter 15; formula F18 of Chapter 4, generalised in Chapter 8.
     """
-    input, grad_output = _as_numbers("input", input), _as_numbers("grad_output", grad_output)
-    geometry = _geometry(input.shape, _as_key(weight_size), stride, padding, dilation, groups)
-    batched = input.ndim == 4
-    check_grad_output(geometry, grad_output.shape, batched)
-    if not batched:
-        input, grad_output = input[np.newaxis], grad_output[np.newaxis]
-    return _compute("weight_grad", algorithm, _together(input, grad_output), geometry)
+    arrays = input, flow = _together(("input", "grad_output"), (input, grad_output))
+    sizes = input.shape, _as_key(weight_size), flow.shape
+    plan = _plan("weight_grad", algorithm, flow.dtype, sizes, stride, padding, dilation, groups)
+    return _compute("weight_grad", plan, arrays)
 
 
 def conv2d_bias_grad(grad_output):
@@ -251,7 +277,8 @@ def conv2d_bias_grad(grad_output):
     known, size = algorithms.ALGORITHMS, grad_output.size
     name = "tiny" if size <= algorithms.FEW else "thin"
     if name in known and grad_output.dtype.char in "fd":
-        (flow,) = _together(grad_output if grad_output.ndim == 4 else grad_output[np.newaxis])
+        flow = grad_output if grad_output.ndim == 4 else grad_output[np.newaxis]
+        (flow,) = _together(["grad_output"], [flow])
         jobs = max(1, min(parallel.get_num_threads(), MOVED * size // ENOUGH))
         return known[name].bias_grad(flow, jobs)
     axes = (0, 2, 3) if grad_output.ndim == 4 else (1, 2)
