@@ -14,7 +14,17 @@ from queue import SimpleQueue
 
 import numpy as np
 
-__all__ = ["PATIENCE", "get_num_threads", "set_num_threads", "CACHE_LINE", "BYTE", "aligned", "kept", "run"]
+__all__ = [
+    "PATIENCE",
+    "get_num_threads",
+    "set_num_threads",
+    "CACHE_LINE",
+    "BYTE",
+    "aligned",
+    "kept",
+    "PAGE",
+    "run",
+]
 
 
 # Chapter "Planes and vectors" (chapters/10_planes.ipynb)
@@ -172,6 +182,9 @@ def kept(name, size, dtype):
     return array
 
 
+PAGE = 4096  # bytes: a core fetches no further ahead
+
+
 def run(kernel, jobs, space, dtype, *arguments):
     """Run kernel(job, jobs, *arguments, workspace) for every job; wait for all.
 
@@ -181,7 +194,7 @@ def run(kernel, jobs, space, dtype, *arguments):
     """
     dtype = np.dtype(dtype)
     line = CACHE_LINE // dtype.itemsize
-    room = -(-space // line) * line
+    room = -(-space // line) * line + PAGE // dtype.itemsize
     spaces = kept("workspace", jobs * room, dtype)
     if jobs == 1:
         kernel(0, 1, *arguments, spaces[:room])

@@ -453,6 +453,24 @@ def test_nothing_to_compute_by_any_name():
             assert not results[2].any()
 
 
+def test_a_remembered_plan_follows_the_switch_and_the_threads(winograd_as_before, monkeypatch):
+    """The same call again and again: it is planned anew when the state of the library is another one."""
+    x, w, asked = np.ones((8, 32, 40, 40), "f"), np.ones((32, 32, 3, 3), "f"), []
+    monkeypatch.setattr(functional, "_compute", lambda _, plan, arrays: asked.append((plan.names[0], plan.jobs)))
+    before = convlib.get_num_threads()
+    functional._remembered.cache_clear()
+    try:
+        for on, threads in ((True, 1), (True, 2), (False, 2), (False, 1), (True, 1), (True, 1)):
+            convlib.set_winograd(on), convlib.set_num_threads(threads)
+            convlib.conv2d(x, w, padding=1)
+    finally:
+        convlib.set_num_threads(before)
+    fast, plain = asked[0][0], asked[2][0]
+    assert asked == [(fast, 1), (fast, 2), (plain, 2), (plain, 1), (fast, 1), (fast, 1)]
+    assert ("winograd" in NAMES) == (fast == "winograd") and plain != "winograd"
+    assert functional._remembered.cache_info().misses == 4
+
+
 # --- without Numba ----------------------------------------------------------------------------------------------------
 
 PROGRAM = """

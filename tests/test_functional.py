@@ -68,6 +68,7 @@ def means(few=None, enough=None, threads=None, portions=None, algorithm=None):
     functional.ENOUGH = functional.ENOUGH if enough is None else enough
     convlib.set_num_threads(threads or before[2])
     convlib.set_winograd(False)  # it does not compute with whole numbers
+    functional._remembered.cache_clear()
     if COMPILED and portions:
         forget_plans()
         for name, value in zip(NAMES, portions, strict=True):
@@ -78,6 +79,7 @@ def means(few=None, enough=None, threads=None, portions=None, algorithm=None):
         algorithms.choose, functional.ENOUGH = before[:2]
         convlib.set_num_threads(before[2])
         convlib.set_winograd(before[3])
+        functional._remembered.cache_clear()
         if COMPILED and portions:
             for name, value in zip(NAMES, portions_before, strict=True):
                 setattr(plans, name, value)

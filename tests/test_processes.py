@@ -1,5 +1,6 @@
 """Threads, processes, and machines on which something is missing: convlib computes the same there."""
 
+import itertools
 import json
 import os
 import shutil
@@ -125,6 +126,8 @@ def test_each_thread_and_data_type_has_its_own_workspace():
     parallel.run(lambda job, jobs, workspace: (time.sleep(0.1), seen.append(workspace)), 3, 10, np.float64)
     assert not any(np.shares_memory(a, b) for n, a in enumerate(seen) for b in seen[:n])
     assert all(each.dtype == np.float64 and each.size >= 10 for each in seen) and len(seen) == 3
+    places = sorted(each.ctypes.data for each in seen)  # what a core fetches ahead ends with its page
+    assert all(b - a >= 10 * 8 + parallel.PAGE and a % parallel.CACHE_LINE == 0 for a, b in itertools.pairwise(places))
 
 
 def test_kept_memory_has_a_name_and_grows():
