@@ -346,7 +346,7 @@ def tiles_outside(job, jobs, weight, images, U, bias, output, checks, s, portion
     if U.size == 0:
         U, rest = rest[: s.all_pieces * s.panels * u_step], rest[s.all_pieces * s.panels * u_step :]
         transform_all_weights(0, 1, weight, s, U, rest)
-    v_step, m_step, check = s.vectors * room, s.panels * COLUMNS * room, 0.0
+    v_step, m_step, check = s.vectors * room + n, s.panels * COLUMNS * room + n, 0.0
     V, rest = rest[: s.all_pieces * v_step], rest[s.all_pieces * v_step :]
     M, scratch = rest[: s.all_pieces * m_step], rest[s.all_pieces * m_step :]
     rows = images.size // (s.sources * s.height * s.width) * s.tile_rows
@@ -401,7 +401,7 @@ def transform_all_images(job, jobs, images, s, span, V, room, workspace):
         image, vector = item // s.vectors, item % s.vectors
         place = vector * room + image * s.tile_rows * s.tile_columns * n
         _transform_images(images, s, image, vector, 0, s.tile_rows, span,
-                          V, place, s.vectors * room, workspace)
+                          V, place, s.vectors * room + n, workspace)
 
 
 @compiled
@@ -409,7 +409,8 @@ def panels_outside(job, jobs, weight, images, V, bias, output, checks, s, room, 
                    workspace):
     """Compute one job's panels of targets, from the weights to the output (Chapter 14)."""
     n, width = lanes(weight), s.panels * COLUMNS * lanes(weight)
-    v_step, m_step, u_step = s.vectors * room, COLUMNS * room, portion * n * COLUMNS * n + n
+    v_step, m_step = s.vectors * room + n, COLUMNS * room + n
+    u_step = portion * n * COLUMNS * n + n
     plus, rest = workspace[:width], workspace[width:]
     _bias_of_all(bias, plus)
     if V.size == 0:
@@ -479,7 +480,7 @@ def sum_sections(job, jobs, images, flow, sums, s, f, portion, workspace):
     all_rows = images.size // (s.sources * s.height * s.width) * s.tile_rows
     portions, sections = (all_rows + portion - 1) // portion, sums.shape[0]
     room, block = portion * s.tile_columns * n, n * COLUMNS * n + n
-    v_step, d_step = s.vectors * room, f.vectors * room
+    v_step, d_step = s.vectors * room + n, f.vectors * room + n
     V, rest = workspace[: s.all_pieces * v_step], workspace[s.all_pieces * v_step :]
     D, scratch = rest[: s.all_pieces * d_step], rest[s.all_pieces * d_step :]
     for section in range(job, sections, jobs):
@@ -523,9 +524,10 @@ def add_sections(job, jobs, sums, s, grad_weight, checks, workspace):
 def weights_outside(job, jobs, images, flow, V, grad_weight, checks, s, f, room, portion,
                     workspace):
     """Compute one job's panels of targets, for layers with many weights (Chapter 14)."""
-    block, rest = lanes(flow) * COLUMNS * lanes(flow), workspace
+    n, rest = lanes(flow), workspace
+    block = n * COLUMNS * n
     rows = flow.size // (f.sources * f.height * f.width) * s.tile_rows
-    v_step, d_step, m_step = s.vectors * room, COLUMNS * room, portion * block
+    v_step, d_step, m_step = s.vectors * room + n, COLUMNS * room + n, portion * block + n
     if V.size == 0:
         V, rest = rest[: s.all_pieces * v_step], rest[s.all_pieces * v_step :]
         transform_all_images(0, 1, images, s, s.pieces, V, room, rest)
@@ -652,16 +654,16 @@ def _order(g, backward):
     s, n = _backward_tiling(g) if backward else _forward_tiling(g), lanes_of(SINGLE)
     tiles, width = g.batch * s.tile_rows * s.tile_columns, s.panels * COLUMNS * n
     room, u_step = (tiles + FEW_TILES) * n, s.vectors * n * COLUMNS * n + n
-    U, V = s.all_pieces * s.panels * u_step, s.all_pieces * s.vectors * room
+    U, V = s.all_pieces * s.panels * u_step, s.all_pieces * (s.vectors * room + n)
     if U <= max(FEW_PIECES, V):
         portion, making = _portion(s, g.batch * s.tile_rows, 1), _weights_scratch(s, 1)
         own, tiles = U <= FEW_PIECES, portion * s.tile_columns + FEW_TILES
-        space = s.all_pieces * tiles * (s.vectors * n + width) + _scratch(s, portion)
+        space = s.all_pieces * (tiles * (s.vectors * n + width) + 2 * n) + _scratch(s, portion)
         space = width + U * own + max(making, space)
         return Order(s, False, 0 if own else U, making, space, room, portion)
     portion, making = min(s.vectors, VECTORS_AT_ONCE), _scratch(s, s.tile_rows)
     own, u_step = V <= s.sources * s.targets * s.taps**2, portion * n * COLUMNS * n + n
-    space = s.all_pieces * (u_step + COLUMNS * room) + making + _weights_scratch(s, portion)
+    space = s.all_pieces * (u_step + COLUMNS * room + n) + making + _weights_scratch(s, portion)
     return Order(s, True, 0 if own else V, making, width + V * own + space, room, portion)
 
 
@@ -766,14 +768,16 @@ def _weights_order(g):
         portion = _portion(s, rows, SECTIONS)
         sections = max(1, min(SECTIONS, divide_up(rows, portion), SUMS // size))
         room = portion * s.tile_columns * n
-        space = s.all_pieces * room * (s.vectors + f.vectors)
+        space = s.all_pieces * (room * (s.vectors + f.vectors) + 2 * n)
         space += max(_scratch(s, portion), _scratch(f, portion))
         return Order(s, False, sections * size, _weights_scratch(s, 1), space, room, portion,
                      sections)
     portion, room = min(s.vectors, VECTORS_AT_ONCE), rows * s.tile_columns * n
-    making, V = max(_scratch(s, s.tile_rows), _scratch(f, s.tile_rows)), s.all_pieces * s.vectors * room
+    making = max(_scratch(s, s.tile_rows), _scratch(f, s.tile_rows))
+    V = s.all_pieces * (s.vectors * room + n)
     own = V <= s.sources * s.targets * s.taps**2
-    space = making + s.all_pieces * COLUMNS * (room + portion * n * n) + _weights_scratch(s, 1)
+    space = s.all_pieces * (COLUMNS * room + n + portion * COLUMNS * n * n + n)
+    space += making + _weights_scratch(s, 1)
     return Order(s, True, 0 if own else V, making, V * own + space, room, portion)
 
 
