@@ -116,8 +116,10 @@ def _plan(direction, algorithm, dtype, sizes, stride, padding, dilation, groups)
 
 def _as_key(size):
     """A size that may be remembered: a tuple of plain ints. Others become lists."""
-    if type(size) is tuple and {*map(type, size)} != {int}:
-        return list(size)
+    if type(size) is tuple:
+        for number in size:
+            if type(number) is not int:
+                return list(size)
     return size
 
 
@@ -270,18 +272,13 @@ def conv2d_bias_grad(grad_output):
     -----
     Source: Chapter 15; formula F20 of Chapter 5.
     """
-    grad_output = _as_numbers("grad_output", grad_output)
-    if grad_output.ndim not in (3, 4):
-        expected = "(N, K, H, W) or (K, H, W)"
-        raise ValueError(f"grad_output: expected shape {expected}, got {grad_output.shape}")
-    known, size = algorithms.ALGORITHMS, grad_output.size
-    name = "tiny" if size <= algorithms.FEW else "thin"
-    if name in known and grad_output.dtype.char in "fd":
-        flow = grad_output if grad_output.ndim == 4 else grad_output[np.newaxis]
-        (flow,) = _together(["grad_output"], [flow])
-        jobs = max(1, min(parallel.get_num_threads(), MOVED * size // ENOUGH))
-        return known[name].bias_grad(flow, jobs)
-    axes = (0, 2, 3) if grad_output.ndim == 4 else (1, 2)
-    dtype = grad_output.dtype.char if grad_output.dtype.kind == "f" else np.int64
+    (flow,) = _together(("grad_output",), (grad_output,))
+    if flow.ndim not in (3, 4):
+        raise ValueError(f"grad_output: expected shape (N, K, H, W) or (K, H, W), got {flow.shape}")
+    flow = flow if flow.ndim == 4 else flow[np.newaxis]
+    name = "tiny" if flow.size <= algorithms.FEW else "thin"
+    if name in algorithms.ALGORITHMS and flow.dtype.char in "fd":
+        jobs = max(1, min(parallel.get_num_threads(), MOVED * flow.size // ENOUGH))
+        return algorithms.ALGORITHMS[name].bias_grad(flow, jobs)
     with np.errstate(invalid="ignore"):  # infinity minus infinity is no reason to warn
-        return grad_output.sum(axes, dtype=dtype)
+        return flow.sum((0, 2, 3), dtype=flow.dtype)

@@ -10,7 +10,7 @@ import numpy as np
 
 from convlib.kernels.plans import plane_axis, round_up
 from convlib.kernels.shuffles import every_second
-from convlib.kernels.simd import compiled, inlined, lanes, lanes_of, load_some, store
+from convlib.kernels.simd import compiled, inlined, lanes, lanes_of, load, load_some, store
 
 __all__ = ["PaddedPlane", "copy_row", "fill_plane", "fill_planes", "plane_for", "forward_plane"]
 
@@ -81,12 +81,37 @@ def fill_plane(images, start, height, width, layout, planes, place):
 
 
 @compiled
+def _fill_single_phases(images, start, count, height, width, layout, planes):
+    """Write so many channels, from number `start` on, where rows and columns have one phase."""
+    n, zero = lanes(planes), load_some(images, 0, 0)
+    above, left = min(layout.rows, layout.top), min(layout.width, layout.left)
+    inside, used = min(layout.rows - above, height), max(0, min(layout.width - left, width))
+    whole = used // n * n
+    for begin in range(0, count * layout.length, layout.length):
+        place = begin + above * layout.width + left
+        for x in range(begin, place, n):
+            store(planes, x, zero)
+        for row in range(start, start + inside * width, width):
+            for q in range(0, whole, n):
+                store(planes, place + q, load(images, row + q))
+            for q in range(whole, layout.width, n):
+                store(planes, place + q, load_some(images, row + q, used - q))
+            place += layout.width
+        for x in range(place, begin + layout.length, n):
+            store(planes, x, zero)
+        start += height * width
+
+
+@compiled
 def fill_planes(images, first, count, height, width, layout, planes):
     """Write so many channels, from channel `first` on, one behind the other (Chapter 12)."""
-    length = layout.row_phases * layout.column_phases * layout.length
-    for c in range(count):
-        start = (first + c) * height * width
-        fill_plane(images, start, height, width, layout, planes, c * length)
+    start, length = first * height * width, layout.row_phases * layout.column_phases * layout.length
+    if length == layout.length:
+        _fill_single_phases(images, start, count, height, width, layout, planes)
+    else:
+        for c in range(count):
+            here = start + c * height * width
+            fill_plane(images, here, height, width, layout, planes, c * length)
 
 
 def plane_for(rows, width, corner, phases, results, farthest, dtype):
