@@ -336,8 +336,8 @@ def _forward_plan(geometry, dtype, jobs):
 
 @compiled
 def _pack_group(weight, w, steps, taps, phases, panels, size, packed, place):
-    """Lay out the weights of a group; also return the sum of their zeros."""
-    (sources, targets), check = size, 0.0
+    """Lay out the weights of a group; also return whether all are finite."""
+    (sources, targets), finite = size, True
     for i in range(phases.shape[0]):
         t0, t1 = phases[i, 0], phases[i, 1]
         for j in range(panels.shape[0]):
@@ -348,25 +348,25 @@ def _pack_group(weight, w, steps, taps, phases, panels, size, packed, place):
                         o = k + lane if k + lane < targets else k  # any: nobody looks at it
                         number = weight[w + source * steps[0] + o * steps[1] + taps[t]]
                         packed[place] = number
-                        check += number * 0
+                        finite = finite and np.isfinite(number)
                         place += 1
-    return place, check
+    return place, finite
 
 
 @compiled
 def pack_panels(weight, steps, bias, taps, phases, panels, size, packed):
     """Lay out weights and biases; return whether all weights are finite (Chapter 12)."""
     groups, sources, targets = size[:3]
-    place, check = 0, 0.0
+    place, all_are = 0, True
     for group in range(groups):
         w = group * (weight.size // groups)
-        place, zeros = _pack_group(weight, w, steps, taps, phases, panels, (sources, targets),
-                                   packed, place)
-        check += zeros
+        place, finite = _pack_group(weight, w, steps, taps, phases, panels, (sources, targets),
+                                    packed, place)
+        all_are = all_are and finite
     for k in range(groups * targets + 8):
         packed[place + k] = bias[k] if k < bias.size else 0
     packed[place + groups * targets + 8] = 1
-    return check == 0
+    return all_are
 
 
 LARGEST = 20_000  # weights of a group, in a thin layer

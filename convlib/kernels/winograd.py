@@ -508,14 +508,14 @@ def add_sections(job, jobs, sums, s, grad_weight, checks, workspace):
     """Add up one job's share of the sections and transform it back (Chapter 14)."""
     n, check = lanes(grad_weight), 0.0
     block = n * COLUMNS * n + n
-    size = s.all_pieces * block
     for item in range(job, s.vectors * s.panels, jobs):
-        whole = sums[0, item * size : (item + 1) * size]
+        place = item * s.all_pieces * block
         for section in range(1, sums.shape[0]):
-            part = sums[section, item * size : (item + 1) * size]
-            for q in range(size):
-                whole[q] += part[q]
-        check += _weights_back(whole, 0, block, s, item // s.panels, item % s.panels,
+            for m in range(place, place + s.all_pieces * block, block):
+                whole, part = sums[0, m : m + block - n], sums[section, m : m + block - n]
+                for q in range(block - n):  # in the gaps stands anything
+                    whole[q] += part[q]
+        check += _weights_back(sums[0], place, block, s, item // s.panels, item % s.panels,
                                grad_weight, workspace)
     checks[job] = check
 
