@@ -5,6 +5,7 @@ Chapter 12 builds this module.
 """
 
 from functools import lru_cache
+from math import isfinite
 from typing import NamedTuple
 
 import numpy as np
@@ -348,7 +349,7 @@ def _pack_group(weight, w, steps, taps, phases, panels, size, packed, place):
                         o = k + lane if k + lane < targets else k  # any: nobody looks at it
                         number = weight[w + source * steps[0] + o * steps[1] + taps[t]]
                         packed[place] = number
-                        finite = finite and np.isfinite(number)
+                        finite = finite and isfinite(number)
                         place += 1
     return place, finite
 
