@@ -175,7 +175,7 @@ def test_forked_while_another_thread_compiles():
         codes = []
         for _ in range(6):
             time.sleep(0.03)
-            codes.append(in_a_forked_child(compile_again, timeout=600))
+            codes.append(in_a_forked_child(compile_again, timeout=300))
     finally:
         stop.set()
         thread.join(timeout=600)
