@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from test_functional import COMPILED, SLOW
 
-from convlib import parallel
+import convlib
+from convlib import algorithms, parallel
 
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.skipif(SLOW or not COMPILED, reason="about compiled code")
@@ -29,6 +30,37 @@ def run(program, *arguments):
 @pytest.mark.parametrize("pool", ["board", "tasks", "alone"])
 def test_signals_at_random_moments(pool):
     assert "2000 calls" in run(["tests/check_interrupts.py"], pool, "2000")
+
+
+@pytest.mark.parametrize("name", [name for name in algorithms.ALGORITHMS if name != "numpy"])
+def test_a_call_in_the_middle_of_another_has_memory_of_its_own(name, monkeypatch):
+    """As in a handler of a signal, between any two kernels of a call."""
+    random, run_kernel, inside = np.random.default_rng(0), parallel.run, []
+
+    def results(seed):
+        groups, channels = (6, 6) if name == "depthwise" else (1, 20)
+        x = random.standard_normal((3, channels, 14, 13)).astype("f") + seed
+        w = random.standard_normal((channels, channels // groups, 3, 3)).astype("f")
+        given = {"padding": 1, "groups": groups, "algorithm": name}
+        y = convlib.conv2d(x, w, **given)
+        grad_weight = convlib.conv2d_weight_grad(x, w.shape, y, **given)
+        return [y, convlib.conv2d_input_grad(x.shape, w, y, **given), grad_weight]
+
+    def run(*arguments):
+        if not inside:
+            inside.append(True)
+            state = random.bit_generator.state
+            results(5)
+            random.bit_generator.state = state
+            inside.pop()
+        run_kernel(*arguments)
+
+    state = random.bit_generator.state
+    known = results(0)
+    random.bit_generator.state = state
+    monkeypatch.setattr(parallel, "run", run)
+    for one, other in zip(known, results(0), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 # --- where no thread can be started -------------------------------------------------------------------------------
