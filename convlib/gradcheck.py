@@ -142,8 +142,8 @@ def _in_float64(name, value):
     dtype = np.asarray(value).dtype
     if dtype.kind not in "biuf" or dtype in (np.float16, np.float32):
         raise TypeError(
-            f"{name}: expected float64, got {dtype}: differences drown in the rounding of "
-            "fewer digits; compute the check in float64"
+            f"{name}: expected float64, got {dtype}: with fewer digits, differences drown "
+            "in rounding; compute the check in float64"
         )
     return _as_checked(name, value)
 

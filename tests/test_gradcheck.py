@@ -274,6 +274,23 @@ def test_curves_are_checked_number_by_number(name):
                 check_gradient(function, x, wrong, flow)
 
 
+@pytest.mark.parametrize("size", [1e-300, 1, 1e300])
+def test_the_largest_and_the_smallest_numbers(size):
+    right = size * np.cos(X) * FLOW
+    check_gradient(lambda x: size * np.sin(x), X, right, FLOW)
+    check_gradient(lambda x: 2 * x, size * X, 2 * FLOW, FLOW)
+    with pytest.raises(AssertionError, match="relative error 1, "):
+        check_gradient(lambda x: size * np.sin(x), X, -right, FLOW)
+
+
+def test_one_number_alone_and_numbers_that_no_output_hears():
+    check_gradient(np.sin, 0.5, 2 * np.cos(0.5), 2.0)
+    check_gradient(lambda x: float((x**2).sum()), [1, -3], [1, -3], 0.5)
+    check_gradient(lambda x: x[::2], random(3), [1, 0, 2], [1, 2])
+    with pytest.raises(AssertionError, match=r"\(1,\): got 1e-09, numerically 0"):
+        check_gradient(lambda x: x[::2], random(3), [1, 1e-9, 2], [1, 2])
+
+
 def strict_log(x):
     if (x <= 0).any():
         raise ValueError("only what is above zero has a logarithm")
