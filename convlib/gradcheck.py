@@ -1,10 +1,12 @@
 # Exported from chapters/ by tools/export.py: edit the chapter, not this file.
 """Numerical gradients: how to check that a gradient written by hand is right.
 
-`check_gradient` compares a gradient with central differences, and refuses a comparison
-that could not have failed. `check_conv2d_gradients` checks the three gradients of a
-convolution layer in this way, in layers of many shapes.
+`check_gradient` compares a gradient with central differences, each number at its own
+scale, and refuses a comparison that could not have failed. `check_conv2d_gradients` checks
+the three gradients of a convolution layer in this way, in layers of many shapes.
 """
+
+from functools import partial
 
 import numpy as np
 
@@ -61,8 +63,17 @@ def _as_checked(name, value):
     if array.size == 0:
         raise ValueError(f"nothing was checked: {name} of shape {array.shape} is empty")
     if not np.isfinite(array).all():
-        raise ValueError(f"nothing was checked: {name} has numbers that are not finite")
+        place = _where(~np.isfinite(array))
+        raise ValueError(
+            f"nothing was checked: {name} has numbers that are not finite, "
+            f"{array[place]} at {place}"
+        )
     return array
+
+
+def _where(found):
+    """The first place where an array is true, as a tuple of whole numbers."""
+    return tuple(int(index) for index in np.argwhere(found)[0])
 
 
 def _check_shape(name, shape, expected, reason):
@@ -110,42 +121,196 @@ def numerical_gradient(function, x, grad_output, step=None):
         raise ValueError(f"step: expected a number large enough to move x, got {step}")
     gradient = np.empty_like(x)
     for place in np.ndindex(*x.shape):
-        growth = _moved(function, x, place, up) - _moved(function, x, place, down)
-        gradient[place] = (growth * grad_output).sum() / (up[place] - down[place])
+        highest, lowest = up[place], down[place]
+        growth = _moved(function, x, place, highest) - _moved(function, x, place, lowest)
+        gradient[place] = (growth * grad_output).sum() / (highest - lowest)
     return gradient
 
 
 def _moved(function, x, place, target):
-    """The output when one number of x is replaced by its target."""
+    """The output when one number of x is replaced by the target."""
     moved = x.copy()
-    moved[place] = target[place]
+    moved[place] = target
     return np.array(function(moved), dtype=np.float64)  # a copy: it may be reused
 
 
-def check_gradient(function, x, gradient, grad_output, tolerance=1e-6):
-    """Check a gradient of sum(function(x) * grad_output) against central differences.
+_EPSILON = np.finfo(np.float64).eps
+
+
+def _in_float64(name, value):
+    """A float64 copy, if nothing has been lost by fewer digits before."""
+    dtype = np.asarray(value).dtype
+    if dtype.kind not in "biuf" or dtype in (np.float16, np.float32):
+        raise TypeError(
+            f"{name}: expected float64, got {dtype}: with fewer digits, differences drown "
+            "in rounding; compute the check in float64"
+        )
+    return _as_checked(name, value)
+
+
+def _random_ways(x):
+    """A random way for each number, once or twice as long as the number is large."""
+    random = np.random.default_rng(0)
+    lengths = random.uniform(1, 2, x.shape) * random.choice([-1, 1], x.shape)
+    return lengths * np.where(x == 0, 1, abs(x))
+
+
+def _refuse_float32(name, function, x):
+    """Refuse a function whose outputs stay where they are although x moves."""
+    ways = _random_ways(x) * (x != 0)
+    before, near, far = (_in_float64(f"the output of {name}", function(x + step * ways))
+                         for step in (0, 2.0**-33, 2.0**-10))
+    # A straight line rises on the short way as much as on the long one, over 2**23.
+    moving = abs(far - before) / 2**23 > 16 * _EPSILON * abs(before)
+    if moving.any() and np.mean((near == before)[moving]) > 0.5:
+        raise TypeError(
+            f"{name}: expected a function that computes in float64, got one whose outputs "
+            "stay the same when x moves by a ten-billionth: differences drown in float32 "
+            "rounding; pass float64 numbers, also for what the function keeps inside"
+        )
+
+
+def _rounding(function, x, before):
+    """How much each output is rounded: by how much it misses a line, very near to x."""
+    places = np.random.default_rng(1).uniform(-1, 1, 9)
+    rounding = np.zeros_like(before)
+    for step in (2.0**-36, 2.0**-31, 2.0**-26):  # further, where nothing has moved yet
+        ends = (x + place * step * _random_ways(x) for place in places)
+        rise = np.array([np.asarray(function(end), dtype=float) - before for end in ends])
+        rise = rise.reshape(len(places), -1)
+        line = np.polynomial.polynomial.polyfit(places, rise, 1)
+        missed = abs(rise - np.polynomial.polynomial.polyval(places, line).T).max(axis=0)
+        rounding = np.where(rounding == 0, missed.reshape(before.shape), rounding)
+        if rounding.all():
+            break
+    return rounding
+
+
+def _hears(at, value, before):
+    """Which outputs change if a number is moved so far that none can miss it."""
+    try:
+        heard = at(value + 2.0**40 * max(1, abs(value))) != before
+    except (ValueError, ArithmeticError):  # too far for this function
+        return np.ones_like(before, dtype=bool)
+    return heard if heard.any() else ~heard
+
+
+def _central(at, value, reach, known):
+    """A central difference (value, error by rounding, size), and its parts by output."""
+    before, rounding, grad_output, heard = known
+    up, down = value + reach, value - reach
+    high, low = (_as_checked("the output of function", at(end)) for end in (up, down))
+    way, flow = up - down, abs(grad_output)
+    noise = 4 * rounding + 2 * _EPSILON * (abs(high) + abs(low))  # of both ends
+    shift = abs(high - before) + abs(low - before)
+    slopes, bend = (high - low) / way, abs(high + low - 2 * before)
+    error = (noise * flow)[heard | (shift > 0)].sum() / way
+    size = (shift * flow)[shift > 2 * noise].sum() / way  # of what has visibly moved
+    return ((slopes * grad_output).sum(), error, size), (slopes, bend, noise)
+
+
+def _by_long_step(at, value, reach, known):
+    """A central difference with a long step, if all outputs lie on straight lines."""
+    measured, (slopes, bend, noise) = _central(at, value, reach, known)
+    near = np.cbrt(_EPSILON) * max(1, abs(value))
+    bend = np.maximum(bend, abs(at(value + near) - known[0] - near * slopes))
+    return measured if (bend <= 2 * noise).all() else None
+
+
+def _by_two_steps(at, value, reach, known):
+    """A central difference; what a step of twice its length changes is an error, too."""
+    (wide, _, _), _ = _central(at, value, reach, known)
+    (narrow, error, size), _ = _central(at, value, reach / 2, known)
+    return narrow, error + abs(wide - narrow), size
+
+
+_LENGTHS = (  # in cube roots of the machine epsilon, for numbers above 1 times their size
+    (_by_long_step, 2.0**28), (_by_long_step, 2.0**28), (_by_long_step, 2.0**14),
+    (_by_two_steps, 1), (_by_two_steps, 2.0**7), (_by_two_steps, 2.0**14),
+    (_by_two_steps, 2.0**-7), (_by_two_steps, 2.0**-14), (_by_two_steps, 2.0**-21),
+)
+
+
+def _differences(at, value, known, tolerance):
+    """Value, error and size of the differences that can be believed, up to a good one."""
+    everyone = heard = np.ones_like(known[0], dtype=bool)
+    believed, failure = [], None
+    for measure, length in _LENGTHS:
+        reach = length * np.cbrt(_EPSILON) * max(1, abs(value))
+        try:
+            found = measure(at, value, reach, (*known, heard))
+        except (ValueError, ArithmeticError) as caught:  # the step left the domain
+            found, failure = None, caught
+        is_good = found and 0 < found[1] <= tolerance * found[2]
+        is_long = measure is _by_long_step
+        if found and (is_long or length <= 1 or _agrees(found, believed)):
+            believed.append(found)
+        if is_good or (is_long and found and heard is not everyone):
+            break
+        if heard is everyone:  # now ask who really hears, and measure again
+            believed, heard = [], _hears(at, value, known[0])
+    if not believed:
+        raise failure
+    return believed, heard
+
+
+def _agrees(found, believed):
+    """Whether a difference agrees with all others, within the errors of both."""
+    return bool(believed) and all(
+        abs(found[0] - value) <= found[1] + error for value, error, _ in believed)
+
+
+def _measure(function, x, grad_output, tolerance):
+    """For each number of x: its derivative, the error of that, its scale; is it told?"""
+    before = _in_float64("the output of function", function(x.copy()))
+    _check_shape("grad_output", grad_output.shape, before.shape, "the output's shape")
+    _refuse_float32("function", function, x)
+    known = before, _rounding(function, x, before), grad_output
+    fields = ("value", float), ("error", float), ("scale", float), ("moves", bool)
+    measured = np.zeros(x.shape, dtype=[*fields, ("told", bool)])
+    for place in np.ndindex(*x.shape):
+        at = partial(_moved, function, x, place)
+        with np.errstate(all="ignore"):  # long steps may overflow
+            believed, heard = _differences(at, x[place], known, tolerance)
+        value, error, scale = min(believed, key=lambda found: found[1])
+        largest = max(size for _, _, size in believed)
+        flat = abs(before * grad_output)[heard].sum() / max(1, abs(x[place]))
+        flat *= 2**14 * _EPSILON
+        if largest == 0:  # nothing moves visibly: what bends below the rounding is hidden
+            error = max(error, flat)
+        told = largest == 0 or error <= max(largest / 4, flat)
+        measured[place] = value, error, scale, largest > 0, told
+    return measured
+
+
+def check_gradient(function, x, gradient, grad_output, tolerance=1e-10):
+    """Check a gradient of sum(function(x) * grad_output), each number at its own scale.
 
     Parameters
     ----------
     function, x, grad_output
-        As for `numerical_gradient`. Take random numbers for `x` and `grad_output`.
-    gradient : array
+        As for `numerical_gradient`, but all in float64. Take random numbers.
+    gradient : array of float64
         What is to be checked, of the shape of `x`.
     tolerance : float
-        The largest relative error that is allowed.
+        The largest relative error that is allowed. The error of a number: by how much
+        more it differs from a central difference than that may be wrong, divided by
+        the number's size plus the sum of the sizes of what it does to the outputs.
 
     Returns
     -------
     float
-        The relative error.
+        The largest relative error: 0 if all numbers are as right as can be measured.
 
     Raises
     ------
     AssertionError
-        If the error is too large; the message names the worst place and both values.
+        If an error is too large; the message names the worst place and both values.
+    TypeError
+        If an array, or what `function` computes, has fewer digits than float64.
     ValueError
         If a shape is wrong; or if nothing was checked, because an array is empty or
-        not finite, or both gradients or `grad_output` are zero everywhere.
+        not finite, the flow or all effects of `x` are zero, or a number has no measure.
 
     Notes
     -----
@@ -153,26 +318,36 @@ def check_gradient(function, x, gradient, grad_output, tolerance=1e-6):
     """
     if not 0 < tolerance < 1:
         raise ValueError(f"tolerance: expected a number in (0, 1), got {tolerance}")
-    x, gradient = _as_checked("x", x), _as_checked("gradient", gradient)
+    x, gradient = _in_float64("x", x), _in_float64("gradient", gradient)
     _check_shape("gradient", gradient.shape, x.shape, "the shape of x")
-    if not _as_checked("grad_output", grad_output).any():
+    if not _in_float64("grad_output", grad_output).any():
         raise ValueError("nothing was checked: grad_output is zero everywhere")
-    expected = numerical_gradient(function, x, grad_output)
-    error = relative_error(gradient, _as_checked("the numerical gradient", expected))
-    if error > tolerance:
-        raise AssertionError(_worst_place(gradient, expected, error, tolerance))
-    return error
+    measured = _measure(function, x, np.array(grad_output, dtype=np.float64), tolerance)
+    return _judge(gradient, measured, tolerance)
 
 
-def _worst_place(gradient, expected, error, tolerance):
-    """The message for a wrong gradient."""
-    worst = np.unravel_index(abs(gradient - expected).argmax(), gradient.shape)
-    place = tuple(int(index) for index in worst)
-    return (
-        f"gradient: relative error {error:.3g}, expected at most {tolerance:g}; the "
-        f"worst place is {place}: got {gradient[worst]:.6g}, "
-        f"numerically {expected[worst]:.6g}"
-    )
+def _judge(gradient, measured, tolerance):
+    """The largest relative error, if it is small enough and could have been larger."""
+    value, error = measured["value"], measured["error"]
+    excess = np.maximum(abs(gradient - value) - error, 0)
+    scale = abs(gradient) + measured["scale"]
+    errors = np.divide(excess, scale, out=np.zeros_like(excess), where=excess > 0)
+    if errors.max() > tolerance:
+        place = _where(errors == errors.max())
+        raise AssertionError(
+            f"gradient: relative error {errors.max():.3g}, expected at most "
+            f"{tolerance:g}; the worst place is {place}: got {gradient[place]:.6g}, "
+            f"numerically {value[place]:.6g}, give or take {error[place]:.1g}"
+        )
+    if not measured["moves"].any():
+        raise ValueError("nothing was checked: x does not move the outputs visibly")
+    if not measured["told"].all():
+        place = _where(~measured["told"])
+        raise ValueError(
+            f"nothing was checked at {place}: a difference says {value[place]:.3g} there, "
+            f"give or take {error[place]:.1g}; the function bends or is rounded too much"
+        )
+    return float(errors.max())
 
 
 HONEST_LAYERS = (
@@ -197,6 +372,7 @@ def _check_layer(gradients, forward, arrays, grad_output, settings, tolerance):
     """The largest relative error of the three gradients in one layer."""
     x, w, b = arrays
     input_grad, weight_grad, bias_grad = gradients
+    _refuse_float32("forward", lambda moved: forward(moved, w, b, **settings), x)
     # Each gets copies: a function that writes to its arguments must not fool the check.
     told_input = input_grad(x.shape, w.copy(), grad_output.copy(), **settings)
     told_weight = weight_grad(x.copy(), w.shape, grad_output.copy(), **settings)
@@ -210,7 +386,7 @@ def _check_layer(gradients, forward, arrays, grad_output, settings, tolerance):
     for name, function, array, gradient in cases:
         try:
             error = check_gradient(function, array, gradient, grad_output, tolerance)
-        except (AssertionError, ValueError) as caught:
+        except (AssertionError, TypeError, ValueError) as caught:
             where = f"{name}, input {x.shape}, weight {w.shape}, {settings}"
             raise type(caught)(f"{where}: {caught}") from None
         errors.append(error)
@@ -219,7 +395,7 @@ def _check_layer(gradients, forward, arrays, grad_output, settings, tolerance):
 
 def check_conv2d_gradients(input_grad, weight_grad, bias_grad,
                            forward=reference.conv2d, *, layers=HONEST_LAYERS,
-                           tolerance=1e-6, seed=0, **settings):
+                           tolerance=1e-10, seed=0, **settings):
     """Check the three gradients of a convolution layer, in layers of many shapes.
 
     Parameters
@@ -244,7 +420,7 @@ def check_conv2d_gradients(input_grad, weight_grad, bias_grad,
 
     Raises
     ------
-    AssertionError, ValueError
+    AssertionError, TypeError, ValueError
         As `check_gradient`, naming function and layer; also if `layers` is empty.
 
     Notes
