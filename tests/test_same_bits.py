@@ -28,7 +28,7 @@ CUTS = {"as it comes": {}, "small portions": {fourier: {
 if COMPILED:
     CUTS["small portions"] |= {
         gemm: {"TAPS_AT_ONCE": 20, "NUMBERS_AT_ONCE": 3000, "FEW_WEIGHTS": 50, "SUMS": 60, "PLACES_AT_ONCE": 16,
-               "PLACES_SUMMED": 5},
+               "PLACES_SUMMED": 5, "PIECE": 0},
         plans: {"NUMBERS_IN_A_PLANE": 300, "TAPS_AT_ONCE": 5, "PLACES_AT_ONCE": 7, "SUMS": 60},
         thin: {"PLACES": 10},
         channels: {"PRODUCTS": 30, "NUMBERS_AT_ONCE": 3000},
@@ -129,7 +129,7 @@ def layers(draw):
 
 
 @pytest.mark.parametrize("portions", CUTS)
-@examples(60)
+@examples(40)
 @given(layers(), st.sampled_from("fd"), st.integers(0, 2**32 - 1))
 def test_any_layer_by_any_algorithm(portions, geometry, dtype, seed):
     with cut(portions):
