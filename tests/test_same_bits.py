@@ -148,6 +148,7 @@ LARGE = {
     "gemm, long rows": ((1, 60, 9, 400), (21, 60, 3, 3), {}, "gemm"),
     "direct, small images, many taps": ((7, 50, 9, 9), (40, 50, 3, 3), {"padding": 1}, "direct"),
     "direct, one image": ((1, 50, 40, 40), (21, 50, 3, 3), {"stride": 2}, "direct"),
+    "direct, sections": ((5, 20, 40, 41), (9, 20, 3, 3), {}, "direct"),
     "direct, one section for many weights": ((2, 430, 3, 3), (400, 430, 5, 5), {"padding": 2}, "direct"),
     "thin, long chains, many vectors": ((3, 40, 60, 60), (12, 40, 3, 3), {"padding": 1}, "thin"),
     "thin, few targets, flow scattered": ((3, 40, 60, 61), (5, 40, 3, 3), {"padding": 1, "stride": 2}, "thin"),
