@@ -111,9 +111,14 @@ def _cells(squares, size, frame=""):
     )
 
 
+def _spans(x, y, spans, size, extra=""):
+    """Text that is SVG already, centred at (x, y)."""
+    return f'<text x="{x:g}" y="{y:g}" font-size="{size:g}"{extra}>{spans}</text>'
+
+
 def _text(x, y, content, size, extra=""):
-    """Words or numbers, centred at (x, y)."""
-    return f'<text x="{x:g}" y="{y:g}" font-size="{size:g}"{extra}>{content}</text>'
+    """Words or numbers, centred at (x, y); a title may hold "<" or "&"."""
+    return _spans(x, y, escape(str(content), quote=False), size, extra)
 
 
 def _number(value):
@@ -598,7 +603,7 @@ def _noted_grid(shape, touched, role, title, picked=None):
     places = {(p, q): (18 + q * size, 34 + p * size) for p, q in np.ndindex(rows, columns)}
     content += _cells([(*xy, COLOURS[role], 0.4 * (at in notes)) for at, xy in places.items()], size)
     content += "".join(
-        _text(x + size / 2, y + size / 2, escape(notes.get(at, "")), 11, ' class="note"')
+        _text(x + size / 2, y + size / 2, notes.get(at, ""), 11, ' class="note"')
         for at, (x, y) in places.items()
     )
     if picked:
@@ -829,7 +834,7 @@ def _links(links, picked, upwards, step, top, bottom):
         content[strong] += _link(start, end, strong)
         if strong:
             x, y = (0.77 * first + 0.23 * last for first, last in zip(start, end, strict=True))
-            labels += _text(x + 7, y, escape(label), 13, ' font-weight="600" text-anchor="start"')
+            labels += _text(x + 7, y, label, 13, ' font-weight="600" text-anchor="start"')
     return "".join(content) + labels
 
 
@@ -907,7 +912,7 @@ def _step_row(row, middles, top, size, role):
 def _between(gap, above, below, top, bottom, upwards):
     """What stands between two rows: arrows, or one sign in each column."""
     if isinstance(gap, str):
-        return "".join(_text(x, (top + bottom) / 2, escape(gap), 15) for x in above)
+        return "".join(_text(x, (top + bottom) / 2, gap, 15) for x in above)
     content = ""
     for first, second, sign in gap:
         ends = (above[first], top + 3), (below[second], bottom - 3)
@@ -966,7 +971,7 @@ def _small_grid(values, x, y, size, role, label, dashed):
     rows, columns = np.asarray(values).shape
     dash = ' stroke-dasharray="5 3"' if dashed else ""
     content += _rect(x, y, columns * size, rows * size, stroke=COLOURS[role], line=2, extra=dash)
-    return content + _text(x + columns * size / 2, y - 10, label, 12)
+    return content + _spans(x + columns * size / 2, y - 10, label, 12)
 
 
 def _arrow(x, y, length, across=True):
@@ -990,7 +995,7 @@ def _layer_column(image, weight, temporary, output, o, x):
         label = _symbol("tmp", f"{o + 1},{i + 1}")
         content += _small_grid(temporary[o][i], x + 68, y, size, "output", label, dashed)
         sign = "+" if i < image.shape[0] - 1 else "+ " + _symbol("b", f"k,{o + 1}")
-        content += _text(x + 110 - (30 if i == image.shape[0] - 1 else 0), y + 97, sign, 16)
+        content += _spans(x + 110 - (30 if i == image.shape[0] - 1 else 0), y + 97, sign, 16)
     y = 34 + image.shape[0] * step
     content += _arrow(x + 110, y - 48, 22, across=False)
     return content + _small_grid(output[o], x + 68, y, size, "output", _symbol("ch", f"k,{o + 1}"), dashed)

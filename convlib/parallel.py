@@ -10,6 +10,7 @@ import math
 import os
 import threading
 import time
+from collections import deque
 from queue import SimpleQueue
 
 import numpy as np
@@ -21,7 +22,9 @@ __all__ = [
     "CACHE_LINE",
     "BYTE",
     "aligned",
-    "kept",
+    "KEPT",
+    "borrow",
+    "give_back",
     "PAGE",
     "run",
 ]
@@ -50,6 +53,22 @@ def _processors():
 PATIENCE = 300_000  # looks at the board before a thread falls asleep: some milliseconds
 
 
+class _Helper(threading.Thread):
+    """A thread that does one task after the other, and sleeps while there is none."""
+
+    def __init__(self, tasks):
+        super().__init__(name="convlib", daemon=True)
+        self.tasks, self.awake = tasks, False
+
+    def run(self):
+        while True:
+            task = self.tasks.get()
+            self.awake = True
+            task()
+            del task  # keep nothing alive while asleep
+            self.awake = False
+
+
 class _Pool:
     """The threads of this process, started when they are first needed."""
 
@@ -58,33 +77,26 @@ class _Pool:
         self.restart()
 
     def restart(self):
-        self.lock, self.tasks = threading.Lock(), SimpleQueue()
-        self.workers = self.unfinished = self.awake = 0
+        self.lock, self.tasks, self.helpers = threading.RLock(), SimpleQueue(), []
         self.board = board.new_board() if board else None
 
-    def submit(self, *task):
-        """Let a thread do function(argument), then put into `ended` what went wrong, or None."""
-        with self.lock:
-            if self.workers < min(self.unfinished + 1, 2 * _processors()):
-                work = threading.Thread(target=self._work, name="convlib", daemon=True)
-                work.start()
-                self.workers += 1
-            self.unfinished += 1
-        self.tasks.put(task)
+    @property
+    def awake(self):
+        """How many helpers are awake."""
+        return sum(helper.awake for helper in self.helpers)
 
-    def _work(self):
-        while True:
-            function, argument, ended = self.tasks.get()
-            mistake = None
+    def call(self, count, task):
+        """Ask so many helpers to do a task; there may be fewer of them, or none."""
+        with self.lock:
             try:
-                function(argument)
-            except BaseException as error:
-                mistake = error
-            with self.lock:
-                self.unfinished -= 1
-            if ended:
-                ended.put(mistake)
-            del function, argument, ended, mistake  # keep nothing alive while waiting
+                while len(self.helpers) < min(self.awake + count, 2 * _processors()):
+                    helper = _Helper(self.tasks)
+                    helper.start()
+                    self.helpers.append(helper)
+            except (RuntimeError, MemoryError):  # the system starts no more threads
+                pass
+        for _ in range(min(count, len(self.helpers))):
+            self.tasks.put(task)
 
 
 _pool = _Pool()
@@ -93,22 +105,16 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_pool.restart)
 
 
-def _serve(notices):
+def _serve():
     """Stay awake for a while."""
-    try:
-        board.serve(notices, PATIENCE)
-    finally:
-        with _pool.lock:
-            _pool.awake -= 1
+    board.serve(_pool.board, PATIENCE)
 
 
 def _wake(count):
     """See to it that so many threads look at the board."""
-    with _pool.lock:
-        missing = max(0, count - _pool.awake)
-        _pool.awake += missing
-    for _ in range(missing):
-        _pool.submit(_serve, _pool.board, None)
+    missing = count - _pool.awake - _pool.tasks.qsize()
+    if missing > 0 and not _pool.board[board.CLOSED]:
+        _pool.call(missing, _serve)
 
 
 @atexit.register
@@ -164,22 +170,39 @@ def aligned(shape, dtype):
     return np.ndarray(shape, dtype, memory, bytes_before(memory, CACHE_LINE))
 
 
-def kept(name, size, dtype):
-    """Return this thread's own memory of that name, kept from call to call.
+KEPT = 16 * 2**20  # bytes: larger memory is not kept
+
+
+def borrow(name, size, dtype):
+    """Take this thread's own memory of that name, kept from an earlier call.
 
     It has room for `size` numbers or more, begins at a cache line, and holds whatever was
-    left in it.
+    left in it. It belongs to the caller until `give_back`: who interrupts a call and calls
+    the library, too, gets other memory.
 
     Notes
     -----
     Source: Chapter 10.
     """
-    arrays, key = _kept.__dict__, name + dtype.char
-    array = arrays.get(key)
+    array = _kept.__dict__.pop(name + dtype.char, None)
     if array is None or array.size < size:
-        array = arrays[key] = None  # give the old one back first
-        array = arrays[key] = aligned((size,), dtype)
+        array = None  # give the old one back first
+        array = aligned((size,), dtype)
     return array
+
+
+def give_back(name, array):
+    """Keep memory for the next call, unless there is too much of it.
+
+    At most 16 MiB are kept for each name and data type, in each thread that calls the
+    library.
+
+    Notes
+    -----
+    Source: Chapter 10.
+    """
+    if array.nbytes <= KEPT:
+        _kept.__dict__[name + array.dtype.char] = array
 
 
 PAGE = 4096  # bytes: a core fetches no further ahead
@@ -195,30 +218,35 @@ def run(kernel, jobs, space, dtype, *arguments):
     dtype = np.dtype(dtype)
     line = CACHE_LINE // dtype.itemsize
     room = -(-space // line) * line + PAGE // dtype.itemsize
-    spaces = kept("workspace", jobs * room, dtype)
+    spaces = borrow("workspace", jobs * room, dtype)
     if jobs == 1:
         kernel(0, 1, *arguments, spaces[:room])
     elif not hasattr(kernel, "overloads"):  # a plain Python function
-        _run_at_queue(kernel, jobs, spaces, room, arguments)
+        _run_as_tasks(kernel, jobs, spaces, room, arguments)
     elif _run_at_board(kernel, jobs, spaces, room, arguments):
         for job in range(jobs):  # once more, to hear what went wrong
             kernel(job, jobs, *arguments, spaces[job * room : (job + 1) * room])
+    give_back("workspace", spaces)
 
 
-def _run_at_queue(kernel, jobs, spaces, room, arguments):
-    """Run a kernel for every job by threads that are woken for it."""
-    ended, others = SimpleQueue(), 0
+def _run_as_tasks(kernel, jobs, spaces, room, arguments):
+    """Run a plain function for every job by this thread and those that are woken for it."""
+    left, ended = iter(range(jobs)), SimpleQueue()  # to take the next number is one step
 
-    def one(job):
-        kernel(job, jobs, *arguments, spaces[job * room : (job + 1) * room])
+    def work():
+        for job in left:
+            try:
+                kernel(job, jobs, *arguments, spaces[job * room : (job + 1) * room])
+                ended.put(None)
+            except BaseException as error:
+                ended.put(error)
 
     try:
-        for job in range(1, jobs):
-            _pool.submit(one, job, ended)
-            others += 1
-        one(0)
-    finally:  # wait for all, before a mistake is told: nobody works on behind its back
-        mistakes = [ended.get() for _ in range(others)]
+        _pool.call(jobs - 1, work)
+        work()
+        mistakes = [ended.get() for _ in range(jobs)]  # nobody works on behind its back
+    finally:
+        deque(left, 0)  # after an interruption, no other job begins
     for mistake in mistakes:
         if mistake is not None:
             raise mistake
@@ -228,28 +256,14 @@ _addresses = {}  # of kernels, with the stamps of their types
 
 
 def _run_at_board(kernel, jobs, spaces, room, arguments):
-    """Run a compiled kernel by this thread and those awake; return whether a job failed."""
-    memory, notices, key = kept("arguments", board.MEMORY, BYTE), _pool.board, (kernel, spaces.dtype.char)
-    if _pool.awake < jobs - 1:
-        _wake(jobs - 1)
-    notice, patience = board.OTHER_TYPES, PATIENCE // 10
-    while notice == board.OTHER_TYPES:
+    """Run a compiled kernel by this thread and those awake; return whether it must be run again."""
+    memory, key = borrow("arguments", board.MEMORY, BYTE), (kernel, spaces.dtype.char)
+    _wake(jobs - 1)
+    failed = board.OTHER_TYPES
+    while failed == board.OTHER_TYPES:
         known = _addresses.get(key, (0, -1))
-        notice, failed = board.share(notices, memory, *known, jobs, spaces, room, arguments, patience)
-        if notice == board.OTHER_TYPES:  # or not met yet
+        failed = board.share(_pool.board, memory, *known, jobs, spaces, room, arguments)
+        if failed == board.OTHER_TYPES:  # or not met yet
             _addresses[key] = board.address(kernel, arguments, spaces)
-    if notice == board.FULL:  # as if a job had failed, this thread does them all
-        return True
-    if failed == board.WORKING:
-        failed = _wait(notices, notice, jobs, patience)
-    return failed > 0
-
-
-def _wait(notices, notice, jobs, patience):
-    """Wait for the others and take the notice down; return how many jobs went wrong."""
-    try:
-        while not board.all_ended(notices, notice, jobs, patience):
-            time.sleep(0)  # another thread of this processor may need it
-    finally:
-        failed = board.take_down(notices, notice, jobs)
-    return failed
+    give_back("arguments", memory)
+    return failed != 0  # FULL, too: then this thread does all jobs

@@ -187,17 +187,17 @@ def by_module(module, memory, x, w, b, d, g, jobs, missing=0):
         for job in range(jobs):
             kernel(job, jobs, *arguments, memory.array(max(0, space - missing), dtype))
 
-    def kept(name, size, dtype):
+    def borrow(name, size, dtype):
         return memory.array(max(0, size - missing), dtype)
 
     def inside(function, *arguments):
-        before = parallel.run, parallel.kept, parallel.aligned, thin.np, module.np
-        parallel.run, parallel.kept, parallel.aligned = run, kept, memory.array
+        before = parallel.run, parallel.borrow, parallel.aligned, thin.np, module.np
+        parallel.run, parallel.borrow, parallel.aligned = run, borrow, memory.array
         thin.np = module.np = InMemory(memory)
         try:
             return function(*arguments, jobs)
         finally:
-            parallel.run, parallel.kept, parallel.aligned, thin.np, module.np = before
+            parallel.run, parallel.borrow, parallel.aligned, thin.np, module.np = before
 
     yield lambda: inside(module.forward, x, w, b, g)
     yield lambda: inside(module.input_grad, w, d, g)

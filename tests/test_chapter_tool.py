@@ -1,10 +1,16 @@
 """The chapter tool: text to executed notebook and back, without loss and without chance."""
 
+import json
 import os
+import re
+import tempfile
+from pathlib import Path
 
 import chapter
 import nbformat
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 TEXT = """\
 ---
@@ -92,9 +98,10 @@ def code_text(*sources):
     return "# A title\n" + "".join(f"\n```{{code-cell}}\n{source}\n```\n" for source in sources)
 
 
-def notebook_file(root, *sources, name="01_one"):
-    """Write a notebook that was never executed; return its path."""
-    cells = [nbformat.v4.new_code_cell(source, id=f"known-{number}") for number, source in enumerate(sources)]
+def notebook_file(root, *cells, name="01_one"):
+    """Write a notebook that was never executed, of cells or the sources of code cells; return its path."""
+    cells = [nbformat.v4.new_code_cell(cell, id=f"known-{number}") if isinstance(cell, str) else cell
+             for number, cell in enumerate(cells)]
     path = root / "chapters" / f"{name}.ipynb"
     path.parent.mkdir(exist_ok=True)
     nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
@@ -224,12 +231,19 @@ def test_store_does_not_overwrite_a_newer_notebook(tmp_path, capsys):
     assert path.read_bytes() == before
 
 
+TAGGED = """\
+{{"cells": [{{"cell_type": "raw", "id": "a", "metadata": {{"tags": {}}}, "source": "a"}}],
+"metadata": {{}}, "nbformat": 4, "nbformat_minor": 5}}"""
+
+
 @pytest.mark.parametrize(("command", "name", "content", "message"), [
     ("text", "a.md", "", "expected a notebook (.ipynb)"),
     ("run", "a.ipynb", "{", "cannot be read as a notebook"),
     ("run", "a.ipynb", "{}", "cannot be read as a notebook"),
     ("run", "a.ipynb", "[]", "cannot be read as a notebook"),
     ("run", "missing.ipynb", None, "No such file"),
+    ("run", "a.ipynb", TAGGED.format(5), "cannot be read as a notebook"),
+    ("text", "a.ipynb", TAGGED.format('["a", "a"]'), "cannot be read as a notebook: ['a', 'a'] has non-unique"),
     ("store", "a.ipynb", "{}", "expected a text (.md)"),
     ("store", "missing", None, "No such file"),
     ("store", "a.md", "---\nkey: [\n---\n", "cannot be read as MyST Markdown"),
@@ -242,3 +256,172 @@ def test_unreadable_input(tmp_path, capsys, command, name, content, message):
     assert run(tmp_path, command, path) == 1
     assert message in capsys.readouterr().err
     assert not (tmp_path / "chapters").exists()
+
+
+IMAGE = {"image.png": {"image/png": "iVBORw0KGgo="}}
+
+
+def markdown(source, **parts):
+    """Return a Markdown cell."""
+    return nbformat.v4.new_markdown_cell(source, **parts)
+
+
+@pytest.mark.parametrize(("cell", "message"), [
+    (markdown("![x](attachment:image.png)", attachments=IMAGE), "cell 2 holds an image, image.png"),
+    (markdown("a\n\n```{code-cell}\nx = 1\n```"), "cell 2 (markdown) cannot be kept in a text, from line 2 on: ''"),
+    (markdown("```{code-cell}\n```"), "cell 2 (markdown) cannot be kept in a text, from line 1 on: '```{code"),
+    (markdown("a\n\n+++\n\nb"), "cell 2 (markdown) cannot be kept in a text, from line 2 on"),
+    (markdown("a\n\n+++ b"), "cannot be written as text: MystMetadataParsingError('Markdown cell 2 at line"),
+    (markdown("<!-- from here on nothing is seen"), "cell 2 (markdown) cannot be kept in a text, from line 2 on"),
+    (markdown("```\nnot closed"), "cell 2 (markdown) cannot be kept in a text, from line 3 on"),
+    (markdown("a\u2028b"), "cell 2 (markdown) cannot be kept in a text, from line 1 on: 'a\\u2028b'"),
+    (markdown(""), "cell 2 (markdown) is empty: delete it"),
+    (markdown("", metadata={"tags": ["a"]}), "cell 2 (markdown) is empty: delete it"),
+    (markdown("\na"), "cell 2 (markdown) cannot be kept in a text, from line 1 on: ''"),
+    (markdown("a\n"), "cell 2 (markdown) cannot be kept in a text, from line 2 on: ''"),
+    (nbformat.v4.new_code_cell("\nx = 1"), "cell 2 (code) cannot be kept in a text, from line 1 on: ''"),
+    (nbformat.v4.new_code_cell("  "), "cell 2 (code) is empty: delete it"),
+    (nbformat.v4.new_code_cell("a = 1\r\nb = 2"), "cell 2 (code) cannot be kept in a text, from line 1 on"),
+    (nbformat.v4.new_code_cell("a = '\x0b'"), "cannot be written as text: ReaderError("),
+    (nbformat.v4.new_code_cell("", metadata={"autoscroll": True}), "cell 2 (code) has metadata that cannot"),
+    (nbformat.v4.new_raw_cell("a\n\0"), "cannot be written as text: ReaderError("),
+])
+def test_a_notebook_that_no_text_can_hold_is_refused(tmp_path, capsys, cell, message):
+    path = notebook_file(tmp_path, markdown("# A title"), cell, "1 + 1")
+    before = path.read_bytes()
+    assert run(tmp_path, "text", path) == run(tmp_path, "run", path) == 1
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 2 and all(line.startswith(f"chapters/01_one.ipynb: {message}") for line in said)
+    assert not (tmp_path / "_build").exists() and path.read_bytes() == before
+
+
+def test_notebook_metadata_that_no_text_can_hold_is_refused(tmp_path, capsys):
+    path = notebook_file(tmp_path, "x = 1")
+    book = nbformat.read(path, as_version=4)
+    nbformat.write(nbformat.from_dict({**book, "metadata": {"convlib": {"module": float("nan")}}}), path)
+    assert run(tmp_path, "text", path) == 1
+    assert "the notebook's metadata cannot be kept in a text: {'convlib'" in capsys.readouterr().err
+
+
+def test_an_image_in_the_stored_notebook_is_not_overwritten(tmp_path, capsys):
+    path = notebook_file(tmp_path, markdown("![x](attachment:image.png)", attachments=IMAGE))
+    before = path.read_bytes()
+    text = text_file(tmp_path, "![x](attachment:image.png)\n")
+    make_newer(text, than=path)
+    assert run(tmp_path, "store", text) == 1
+    assert "chapters/01_one.ipynb, overwritten by --force only: cell 1 holds an image" in capsys.readouterr().err
+    assert path.read_bytes() == before
+    assert run(tmp_path, "store", text, "--force") == 0
+
+
+@pytest.mark.parametrize(("content", "message"), [
+    ("# T\n\n+++ {\"a\": 1}\n\n```{code-cell}\nx = 1\n```\n", 'would be lost, from line 3 on: +++ {"a": 1}'),
+    ("# T\n\n```{code-cell} julia\nx = 1\n```\n", "would be lost, from line 3 on: ```{code-cell} julia"),
+    ("# T\n\na\u2028b\n\n```{code-cell}\nx = 1\n```\n", "would be lost, from line 3 on: a\u2028b"),
+    ("# T\n\n```{code-cell}\n:tags: [export]\n:tags: [b]\nx = 1\n```\n", "tags stands 2 times in the options"),
+    ("---\nconvlib: {module: a}\nconvlib:\n  module: b\n---\n# T\n", "convlib stands 2 times in the options"),
+    ("# T\n\n```{code-cell}\n:day: 2020-01-01\n\nx = 1\n```\n", "cannot be stored as a notebook: Object of"),
+    ("# T\n\n```{code-cell}\n:tags: hide-input\n\nx = 1\n```\n", "cannot be read as MyST Markdown: 'hide-"),
+    ("# T\n\n```{code-cell}\n:tags:\n\nx = 1\n```\n", "cannot be read as MyST Markdown: "),
+    ("# T\n\n```{code-cell}\n:tags\n\nx = 1\n```\n", "cannot be read as MyST Markdown: "),
+    ("# T\n\n```{code-cell}\n\n\nx = 1\n```\n", "cell 2 (code) cannot be kept in a text, from line 1 on"),
+])
+def test_a_text_that_would_not_be_stored_whole_is_refused(tmp_path, capsys, content, message):
+    assert run(tmp_path, "store", text_file(tmp_path, content)) == 1
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "chapters").exists()
+
+
+@pytest.mark.parametrize("change", [
+    lambda text: text.replace("\n", "\r\n"),
+    lambda text: text.replace("\n", "\r"),
+    lambda text: "\ufeff" + text,
+    lambda text: text.replace(":tags: [export, hide-input]", "---\ntags:\n- export\n- hide-input\n---"),
+    lambda text: text.replace("```{code-cell} ipython3", "~~~~{code-cell}").replace("x = 1\n```", "x = 1\n~~~~"),
+    lambda text: text.replace("\n+++\n", "\n\n+++  \n\n+++\n\n"),
+])
+def test_the_same_text_in_other_clothes_is_the_same_notebook(tmp_path, monkeypatch, change):
+    monkeypatch.setattr(chapter, "execute", lambda *_: None)
+    text = TEXT[:TEXT.index("```{code-cell} ipython3\n---")]
+    path = tmp_path / "chapters" / "01_one.ipynb"
+    stored = []
+    for content in (text, change(text)):
+        written = text_file(tmp_path, "")
+        written.write_bytes(content.encode())
+        assert run(tmp_path, "store", written, "--force") == 0
+        stored.append(path.read_bytes())
+    assert text != change(text) and stored[0] == stored[1] and b"A second cell" in stored[0]
+
+
+NASTY_LINES = [
+    "W b", "", " ", "  W", "W  ", "\tW", "+++", '+++ {"a": "W"}', "+++ W", "---", "a: W", ":tags: [W]", ":a: W", "```",
+    "````", "~~~", "```{code-cell}", "```{code-cell} ipython3", "````{code-cell} W", "```{raw-cell}", "```W", ":::{W}",
+    ":::", "- W", "> W", "    W", "<W>", "<!--", "-->", "$$", "# W", "% W", "|W|", "W\r", "\rW", "W\x0cb",
+    "W\u2028b", "W\x85", "\\", "\ufeffW", "W\0", "[W]: b", "W\n===",
+]
+SOURCES = st.lists(st.sampled_from(NASTY_LINES), max_size=5).map("\n".join)
+METADATA = st.sampled_from(4 * [{}] + [
+    {"tags": ["a", "b"]}, {"mystnb": {"image": {"alt": "x: 'y'"}}}, {"a": "1", "b": "yes"}, {"a": None},
+    {"a": "x\ny  "}, {"a b": [{"c": 1.5}]}, {"a": []}, {"autoscroll": True}, {"1": "2020-01-01"}, {"a": "\u2028"},
+])
+CELLS = st.one_of(
+    st.builds(nbformat.v4.new_code_cell, SOURCES, metadata=METADATA),
+    st.builds(nbformat.v4.new_raw_cell, SOURCES, metadata=METADATA),
+    st.builds(nbformat.v4.new_markdown_cell, SOURCES, metadata=METADATA),
+    st.builds(nbformat.v4.new_markdown_cell, SOURCES, attachments=st.sampled_from([{}, IMAGE])),
+)
+
+
+def without_ids(notebook):
+    """Return what must not get lost of a notebook."""
+    parts = ("cell_type", "source", "metadata", "attachments")
+    return notebook.metadata, [[cell.get(part) or None for part in parts] for cell in notebook.cells]
+
+
+def test_blank_lines_at_the_end_of_code_are_kept(tmp_path):
+    path = notebook_file(tmp_path, "x = 1\n", nbformat.v4.new_raw_cell("a\n\n"), "", ":x", "---\nx")
+    assert run(tmp_path, "text", path) == 0
+    text = chapter.read_text(tmp_path / "_build" / "text" / "01_one.md")
+    assert [cell.source for cell in text.cells] == ["x = 1\n", "a\n\n", "", ":x", "---\nx"]
+
+
+@given(st.lists(CELLS, max_size=4), METADATA)
+def test_a_notebook_comes_back_from_its_text_or_is_refused(cells, metadata):
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(chapter, "execute", lambda *_: None)
+        root = Path(folder)
+        path = notebook_file(root, *cells)
+        book = nbformat.read(path, as_version=4)
+        known = {"kernelspec": chapter.KERNEL, "language_info": chapter.LANGUAGE}
+        book["metadata"] = nbformat.from_dict({**metadata, **known})
+        nbformat.write(book, path)
+        before, wanted = path.read_bytes(), without_ids(nbformat.read(path, as_version=4))
+        if run(root, "text", path) == 0:
+            assert run(root, "store", "--force", "01_one") == 0
+            assert without_ids(nbformat.read(path, as_version=4)) == wanted
+        else:
+            assert not (root / "_build").exists() and path.read_bytes() == before
+
+
+@given(st.lists(st.sampled_from(NASTY_LINES), max_size=12))
+def test_every_word_of_a_text_is_in_the_notebook_or_it_is_refused(lines):
+    lines = [line.replace("W", f"word{number}") for number, line in enumerate(lines)]
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(chapter, "execute", lambda *_: None)
+        root = Path(folder)
+        text = text_file(root, "")
+        text.write_bytes("\n".join(lines).encode())
+        path = root / "chapters" / "01_one.ipynb"
+        if run(root, "store", text) == 0:
+            stored = json.loads(path.read_bytes())
+            for word in re.findall(r"word\d+", "\n".join(lines)):
+                assert re.search(rf"{word}\b", json.dumps(stored["cells"] + [stored["metadata"]]))
+            assert run(root, "text", path, "--force") == run(root, "store", text, "--force") == 0
+            assert json.loads(path.read_bytes()) == stored
+        else:
+            assert not path.exists()
+
+
+@pytest.mark.parametrize("path", sorted((chapter.REPOSITORY / "chapters").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_every_chapter_can_be_edited_as_text(path):
+    assert chapter.proved_text(chapter.read_notebook(path), path.name)

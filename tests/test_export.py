@@ -1,12 +1,18 @@
 """The exporter: what it writes, what it refuses, and that it notices when convlib and the chapters part."""
 
+import itertools
 import json
 import os
+import re
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import export
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 FIRST = '"""Sums as plain loops.\n\nWritten by chapter 1.\n"""'
 DATA = '"""Data."""\nfrom convlib.reference import Two, one\n\nlist_of = [one, Two]'
@@ -212,9 +218,46 @@ def test_commented_toc_entries_do_not_count(project):
     ("a = 1\nb, a = 2, 3", "a is defined twice: in chapters/01_one.ipynb, cell 3 and in"),
     ("import numpy as np\nimport numba as np", "np is defined twice"),
     ("from math import pi\ntry:\n    pi = 3\nexcept ValueError:\n    pass", "pi is defined twice"),
+    ("from math import pi as __all__", "cell 3: __all__ is written by the exporter: from math"),
+    ("def __all__():\n    pass", "cell 3: __all__ is written by the exporter: def"),
+    ("y = 1 + (x := 2)", "cell 3: outside a function a name is bound by an assignment, not by := or global: y"),
+    ("x = [y := i for i in range(3)]", "not by := or global: x = "),
+    ("if x := 3:\n    y = x", "not by := or global: if x"),
+    ("def f(a=(x := 3)) -> int:\n    return a", "not by := or global: def f"),
+    ("f = lambda a=(x := 3): a", "not by := or global: f = "),
+    ("class A:\n    global x\n    x = 3", "not by := or global: class A"),
+    ("if True:\n    x = 1\n    for i in x:\n        y = i", "cell 3: line 3 can stand in a function only, not in"),
+    ("try:\n    if True:\n        del x\nfinally:\n    pass", "cell 3: line 3 can stand in a function only"),
+    ("if True:\n    from math import *", "cell 3: an import must spell out its module and its names: if"),
+    ("if False:\n    x = 1\n    _y = 2", "cell 3: x would have no value on some ways through this, and is public"),
+    ("try:\n    x = y = z\nexcept NameError:\n    x = 1", "cell 3: y would have no value on some ways"),
+    ("import x.await", "cell 3: is not plain Python (invalid syntax): import x.await"),
+    ("import math\n\nx = await f()", "cell 3: is not plain Python ('await' outside function): x = await f()"),
+    ("if True:\n    x = await f()", "cell 3: is not plain Python ('await' outside function)"),
+    ("x = [await y for y in z]", "is not plain Python (asynchronous comprehension outside of an asynchronous"),
+    ("x = [y async for y in z]", "is not plain Python (asynchronous comprehension outside of an asynchronous"),
+    ("x = yield", "cell 3: is not plain Python ('yield' outside function): x = yield"),
+    ("if True:\n    return", "cell 3: line 2 can stand in a function only"),
+    ("def f(a, a):\n    pass", "cell 3: is not plain Python (duplicate argument 'a' in function definition)"),
+    ("class A:\n    return 3", "cell 3: is not plain Python ('return' outside function)"),
+    ("def f():\n    nonlocal x", "cell 3: is not plain Python (no binding for nonlocal 'x' found)"),
+    ("from __future__ import braces", "cell 3: is not plain Python (not a chance)"),
+    ("x = 1 \\\n", "cell 3: is not plain Python (unexpected EOF while parsing): x = 1"),
+    ("x = '\0'", "cell 3: is not plain Python (source code string cannot contain null bytes)"),
+    ("x = '\ud800'", "cell 3: is not plain Python (UnicodeEncodeError"),
+    ("\ufeffx = 3", "cell 3: is not plain Python (invalid non-printable character U+FEFF)"),
+    ("x = " + "-" * 100_000 + "1", "cell 3: is not plain Python ("),
 ])
 def test_refused_cells(tmp_path, source, message):
     assert message in refusal(tmp_path, code(FIRST), code(source))
+
+
+def test_cells_that_only_together_do_not_compile(tmp_path):
+    source = "async def f():\n    x: (await g()) = 3"
+    assert "await g()" in exported(tmp_path, code(FIRST), code(source))
+    assert refusal(tmp_path, code(FIRST + "\nfrom __future__ import annotations"), code(source)) == (
+        "convlib/reference.py, made of chapters/01_one.ipynb, cell 2, chapters/01_one.ipynb, cell 3: is not plain "
+        "Python ('await expression' can not be used within an annotation): x: (await g()) = 3")
 
 
 def test_all_refused_cells_are_reported(tmp_path):
@@ -235,17 +278,99 @@ def test_missing_title_and_module(tmp_path):
 @pytest.mark.parametrize(("tags", "message"), [
     (["export-Not a name"], "'Not a name' is no module name"),
     (["export", "export-other"], "has the tags export, export-other; expected only one"),
+    (["exports"], "has the tag 'exports'; expected export or, for instance, export-datasets"),
+    (["Export-other"], "has the tag 'Export-other'; expected export"),
+    (["export-kernels.class"], "'kernels.class' is no module name"),
 ])
 def test_refused_tags(tmp_path, tags, message):
     assert message in refusal(tmp_path, code(FIRST, *tags))
+
+
+def test_a_tag_on_a_cell_without_code_is_refused(tmp_path):
+    cell = {"cell_type": "raw", "metadata": {"tags": ["export"]}, "source": "x = 1"}
+    assert "cell 3: is tagged export, but holds no code (raw)" in refusal(tmp_path, code(FIRST), cell)
+
+
+@pytest.mark.parametrize("end", ["\r\n", "\r"])
+def test_any_line_ends_will_do(tmp_path, end):
+    def cells(end):
+        sources = [FIRST, "import os\n\nx = 1\n", "# why: to try\n\n\ndef f():\n    '''One.\n\n    Two.\n    '''\n"]
+        return [code(source.replace("\n", end)) for source in sources]
+
+    assert exported(tmp_path, *cells(end), title=f"# A title{end}More") == exported(tmp_path, *cells("\n"))
+
+
+def test_a_title_stays_on_its_line(tmp_path):
+    assert '# Chapter "a b c d" (' in exported(tmp_path, code(FIRST + "\nx = 1"), title="# a\u2028b\xa0 c\x0bd")
+    assert "no title" in refusal(tmp_path, code(FIRST), title="# a\0b")
+
+
+def test_what_is_only_annotated_is_not_public(tmp_path):
+    source = "limit: int\n\n\ndef f(x):\n    global last\n    last = x"
+    assert '__all__ = ["f"]' in exported(tmp_path, code(FIRST), code(source))
+    assert '__all__ = ["f", "limit"]' in exported(tmp_path, code(FIRST), code(source + "\n\n\nlimit = 3"))
+
+
+def test_only_what_an_assignment_binds_is_public(tmp_path):
+    source = "a, (b, *c) = 1, (2, 3)\nc[[i for i in [0]][0]] = d = lambda: (e := 4)\nd.x = 1"
+    assert '__all__ = ["a", "b", "c", "d"]' in exported(tmp_path, code(FIRST), code(source))
+
+
+def test_a_name_that_every_way_binds_is_public(tmp_path):
+    source = ("try:\n    if FIRST:\n        x = 1\n    else:\n        raise NameError\nexcept NameError:\n    x = 2\n"
+              "else:\n    pass\nfinally:\n    y = 1")
+    assert '__all__ = ["x", "y"]' in exported(tmp_path, code(FIRST), code(source))
+
+
+NASTY = [
+    "x{0} = {0}", "x{0}: int", "x{0}: int = 3", "x{0} = 1; y{0} = 2", "x{0} = 1 \\\n", "x{0} = \\\n    {0}",
+    "x{0} = (\n\n    {0}\n)\n", "x{0} = '\u2028'", "x{0} = '\x0b\x85'", "s{0} = '''\n\n  a  \n\n'''",
+    "x{0} = await f()", "x{0} = yield", "x{0} = [(y{0} := i) for i in range(3)]", "x{0} = (y{0} := 3)",
+    "a{0}, [*b{0}] = 1, [2]", "b{0} = [0]\nb{0}[0] = 1", "del x{0}", "return", "print()", "x{0}: (yield)",
+    "import math", "from math import pi as p", "from os import path, sep", "from math import (\n    tau,\n)",
+    "# a comment", "# a \\", "# \u2028", "", "  ", "\t", "\f", "\0", "\ufeff", "pass",
+    "def f{0}(a: int = 3):\n    return a", "class C{0}:\n    y = [x for x in (1, 2)]",
+    "@staticmethod\ndef g{0}():\n    pass", "async def h{0}():\n    await f()",
+    "try:\n    x{0} = 1\nexcept ValueError as error:\n    x{0} = 2", "if True:\n    x{0} = 1\nelse:\n    x{0} = 2",
+    "if False:\n    x{0} = 1", "if True:\n    _x{0} = 1", "if True:\n    for x{0} in 'ab':\n        pass",
+]
+LINE_ENDS = ["\n", "\r\n", "\r"]
+NASTY_CELLS = st.lists(st.tuples(st.sampled_from(NASTY), st.sampled_from(LINE_ENDS)), max_size=4)
+
+
+@given(st.lists(NASTY_CELLS, max_size=3))
+def test_a_module_holds_what_its_cells_hold_or_they_are_refused(cells):
+    number = itertools.count()
+    sources = ["".join(piece.format(next(number)).replace("\n", end) + end for piece, end in cell) for cell in cells]
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            text = exported(Path(folder), code(FIRST), *map(code, sources))
+        except export.ExportError as error:
+            assert re.match(r"chapters/01_one.ipynb, cell \d: ", str(error))
+            return
+    module, notebook = {}, {}
+    exec(compile(text, "reference", "exec", dont_inherit=True), module)
+    for source in sources:
+        exec(compile(source, "cell", "exec", dont_inherit=True), notebook)
+    public = module.pop("__all__")
+    assert set(public) <= set(module)
+    module, notebook = ({name: value for name, value in names.items() if not name.startswith("__")}
+                        for names in (module, notebook))
+    assert set(module) == set(notebook)
+    assert set(public) == {name for name in module if re.match(r"[a-zA-Z]\d", name)}
+    for name, value in notebook.items():
+        if isinstance(value, (int, str, list)):
+            assert module[name] == value
 
 
 def test_broken_files(tmp_path):
     with pytest.raises(export.ExportError, match=r"_toc.yml, the order of the chapters, cannot be read"):
         export.exported_files(tmp_path)
     write_toc(tmp_path, "01_one")
+    with pytest.raises(export.ExportError, match=r"_toc.yml: lists chapters/01_one, but there is no"):
+        export.exported_files(tmp_path)
     (tmp_path / "chapters").mkdir()
-    for content in ("{", "{}", "[]"):
+    for content in ("{", "{}", "[]", '{"cells": [{}]}', '{"cells": []}', '{"cells": ["x"]}'):
         (tmp_path / "chapters" / "01_one.ipynb").write_text(content)
         with pytest.raises(export.ExportError, match=r"chapters/01_one.ipynb: is not a notebook"):
             export.exported_files(tmp_path)
@@ -294,6 +419,23 @@ def test_an_error_leaves_the_package_alone(project):
     write_chapter(project, "01_second", code("print(1)"))
     assert export.main(["--root", str(project)]) == 1
     assert before == {path: path.read_bytes() for path in (project / "convlib").iterdir()}
+
+
+def test_a_file_that_cannot_be_written_leaves_all_as_it_was(project, monkeypatch):
+    assert export.main(["--root", str(project)]) == 0
+    before = {path: path.read_bytes() for path in (project / "convlib").rglob("*")}
+    write_chapter(project, "01_second", code(DATA + "\nmore = 1", "export-datasets"))
+    write = Path.write_bytes
+
+    def full(path, content):
+        write(path, content[:9])
+        if "reference" in path.name:
+            raise OSError("no space left")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="no space left"):
+        export.main(["--root", str(project)])
+    assert before == {path: path.read_bytes() for path in (project / "convlib").rglob("*")}
 
 
 def test_what_numba_kept_is_forgotten_when_a_module_changes(tmp_path):

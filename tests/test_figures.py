@@ -18,10 +18,9 @@ TEMPORARY, OUTPUT = np.ones((2, 3, 7, 7)), np.ones((2, 7, 7))
 LINKS = [(0, 0, "a"), (1, 0, "b"), (1, 1, "c"), (2, 1, "d")]
 
 
-
-def a_plot():
+def a_plot(label="a curve"):
     figure, axes = plt.subplots()
-    axes.plot([0, 1, 2], [3, 1, 2], label="a curve")
+    axes.plot([0, 1, 2], [3, 1, 2], label=label)
     axes.legend()
     return figure
 
@@ -69,6 +68,36 @@ def test_a_drawing_is_the_same_bytes_every_time_and_well_formed(draw):
         ElementTree.fromstring(svg)
     fetched = re.sub(r'xmlns(:\w+)?="[^"]*"|<!DOCTYPE[^>]*>', "", html)
     assert "http" not in fetched
+
+
+WORDS = """a < b, c & d; <e> -- 'f' "g" &amp; ]]>"""
+WITH_WORDS = {
+    "grids": (1, lambda: figures.grids([RED], [WORDS], alt=WORDS)),
+    "explore_impacts": (3, lambda: figures.explore_impacts(
+        [[[(0, 0, WORDS)]]], (2, 4), 0, 0, titles=[WORDS, WORDS], alt=WORDS
+    )),
+    "arrows": (3, lambda: figures.arrows([1], [4], [(0, 0, WORDS)], 0, titles=(WORDS, WORDS), alt=WORDS)),
+    "steps": (3, lambda: figures.steps(
+        [[1], [2]], [WORDS], titles=[WORDS, WORDS], roles=["input", "output"], alt=WORDS
+    )),
+    "curves": (1, lambda: figures.curves(a_plot(WORDS), alt=WORDS)),
+}
+
+
+@pytest.mark.parametrize(("times", "draw"), WITH_WORDS.values(), ids=WITH_WORDS)
+def test_words_may_hold_what_is_markup_elsewhere(times, draw):
+    html = draw()._repr_html_()
+    panels = [ElementTree.fromstring(svg) for svg in re.findall(r"<svg.*?</svg>", html, re.DOTALL)]
+    written = [text for panel in panels for text in panel.itertext()]
+    assert written.count(WORDS) == times
+    names = [unescape(name) for name in re.findall(r'role="(?:img|group)"[^>]*? aria-label="([^"]*)"', html)]
+    assert names and all(name.startswith(WORDS) for name in names)
+
+
+def test_the_explorer_knows_the_notes_as_they_were_given():
+    html = WITH_WORDS["explore_impacts"][1]()._repr_html_()
+    start = json.loads(unescape(re.search(r'data-start="([^"]*)"', html).group(1)))
+    assert start["impacts"] == [[[0, WORDS]]]
 
 
 @EVERY_DRAWING

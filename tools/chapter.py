@@ -6,6 +6,8 @@
 
 A bare name, 01_one_kernel, does for either path.
 The text is MyST Markdown. Nothing random or volatile is stored: a second run gives the same bytes.
+What is written is read back first. A notebook or a text that would come back as something else is refused, and
+then nothing is changed.
 """
 
 import argparse
@@ -14,7 +16,7 @@ import itertools
 import os
 import re
 import sys
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from pathlib import Path
 
 import jupytext
@@ -36,6 +38,15 @@ LANGUAGE = {
 OWN_NOTEBOOK_METADATA = {"kernelspec", "language_info", "jupytext", "widgets"}
 VOLATILE_CELL_METADATA = {"ExecuteTime", "collapsed", "execution", "scrolled", "trusted"}
 FOLDING_TAGS = {"hide-input", "hide-cell"}
+HEADER = re.compile(r"\A---\n(?:.*\n)*?---\n")
+# How a cell begins in a text: its fence, Python or no language, and its options, between two lines of dashes or
+# one a line.
+CELL_START = re.compile(
+    r"^ {0,3}[`~]{3,}(\{(?:code|raw)-cell\})(?: *i?python3?)?[ \t]*\n"
+    r"(---\n(?:.*\n)*?---\n|(?:[ \t]*:.*\n)*)",
+    re.MULTILINE,
+)
+OPTION = re.compile(r"^(?:[ \t]*:)?([\w-]+):", re.MULTILINE)
 COLOUR_CODE = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -52,7 +63,7 @@ def command_text(path, root, force):
             f"{shown(text_path, root)} holds newer edits than {shown(path, root)}: "
             "store it first, or lose the edits with --force"
         )
-    return report(text_path, root, write(text_path, to_text(notebook)))
+    return report(text_path, root, write(text_path, proved_text(notebook, shown(path, root))))
 
 
 def command_store(path, root, force):
@@ -64,7 +75,10 @@ def command_store(path, root, force):
             f"{shown(notebook_path, root)} was changed after {shown(path, root)} was written: "
             "turn it into text again, or overwrite it with --force"
         )
-    return store(notebook, notebook_path, root)
+    if not force and notebook_path.exists():
+        # The text cannot have been made from a notebook that no text can hold.
+        proved_text(read_notebook(notebook_path), f"{shown(notebook_path, root)}, overwritten by --force only")
+    return store(notebook, notebook_path, root, path)
 
 
 def command_run(path, root, force):
@@ -72,15 +86,17 @@ def command_run(path, root, force):
     return store(read_notebook(path), path, root)
 
 
-def store(notebook, path, root):
+def store(notebook, path, root, text_path=None):
     """Normalise, execute and write a notebook; a failing cell leaves the old file as it was."""
     known_cells = read_notebook(path).cells if path.exists() else []
     notebook = normalised(notebook, path.stem, known_cells)
+    text = proved_text(nbformat.reads(content_of(notebook, path), as_version=4), shown(path, root))
+    if text_path:
+        check_all_is_read(text_path, text)
     path.parent.mkdir(parents=True, exist_ok=True)
     execute(notebook, shown(path, root), path.parent)
     nbformat.validate(notebook)
-    content = nbformat.writes(notebook, indent=1, ensure_ascii=False, sort_keys=True)
-    return report(path, root, write(path, content.rstrip("\n") + "\n"))
+    return report(path, root, write(path, content_of(notebook, path)))
 
 
 # Reading ----------------------------------------------------------------------------------------------------
@@ -91,7 +107,7 @@ def read_notebook(path):
     if path.suffix != ".ipynb":
         raise ChapterError(f"{path}: expected a notebook (.ipynb)")
     try:
-        return nbformat.read(path, as_version=4)
+        return valid(nbformat.read(path, as_version=4))
     except Exception as error:  # nbformat lets whatever goes wrong inside pass through
         raise ChapterError(f"{path}: cannot be read as a notebook: {error}") from error
 
@@ -101,9 +117,25 @@ def read_text(path):
     if path.suffix != ".md":
         raise ChapterError(f"{path}: expected a text (.md) as written by the command 'text'")
     try:
-        return jupytext.reads(path.read_text(encoding="utf-8"), fmt="md:myst")
+        return from_text(plain(path.read_bytes()))
     except Exception as error:  # the parsers of YAML, Markdown and notebooks share no narrower base class
         raise ChapterError(f"{path}: cannot be read as MyST Markdown: {error}") from error
+
+
+def plain(content):
+    """Return the characters of a text, whatever its line ends, without the mark some editors put in front."""
+    return re.sub("\r\n?", "\n", content.decode("utf-8-sig"))
+
+
+def from_text(text):
+    """Return MyST Markdown as a notebook."""
+    return valid(jupytext.reads(text, fmt="md:myst"))
+
+
+def valid(notebook):
+    """Return a notebook whose cells and metadata are what the format asks for."""
+    nbformat.validate(normalised(notebook))
+    return notebook
 
 
 def to_text(notebook):
@@ -111,6 +143,8 @@ def to_text(notebook):
     notebook = normalised(notebook)
     for cell in notebook.cells:
         fold(cell, False)
+        if cell.cell_type != "markdown" and cell.source.endswith("\n"):
+            cell["source"] += "\n"  # the last one belongs to the fence
     # Stated in the header, so that other jupytext clients keep our notebook metadata as well.
     notebook.metadata["jupytext"] = {"notebook_metadata_filter": "all,-language_info"}
     return jupytext.writes(notebook, fmt="md:myst")
@@ -122,6 +156,70 @@ def holds_newer_work(path, than):
         return False
     mine, other = (read_text(each) if each.suffix == ".md" else read_notebook(each) for each in (path, than))
     return normalised(mine) != normalised(other)
+
+
+# Nothing is lost --------------------------------------------------------------------------------------------
+
+
+def proved_text(notebook, name):
+    """Return a notebook as text, after reading the text back: a ChapterError names what would not come back."""
+    try:
+        text = to_text(notebook)
+        found = from_text(plain(text.encode()))
+    except Exception as error:  # of jupytext's choosing
+        raise ChapterError(f"{name}: cannot be written as text: {error!r}") from error
+    change = first_change(normalised(notebook), normalised(found))
+    if change:
+        raise ChapterError(f"{name}: {change}")
+    return text
+
+
+def first_change(notebook, found):
+    """Return what a text does not give back of a notebook, or None."""
+    for number, (cell, other) in enumerate(itertools.zip_longest(notebook.cells, found.cells), start=1):
+        change = "is not in the notebook" if cell is None else cell_change(cell, other)
+        if change:
+            return f"cell {number} {change}"
+    same = notebook.metadata == found.metadata
+    return None if same else f"the notebook's metadata cannot be kept in a text: {dict(notebook.metadata)}"
+
+
+def cell_change(cell, other):
+    """Return what a text does not give back of a cell, or None."""
+    mine, read = (getattr(each, "source", "") for each in (cell, other))
+    if not mine.strip() and (other is None or mine != read):
+        return f"({cell.cell_type}) is empty: delete it"
+    for number, lines in enumerate(itertools.zip_longest(mine.split("\n"), read.split("\n")), start=1):
+        if lines[0] != lines[1]:
+            return (f"({cell.cell_type}) cannot be kept in a text, from line {number} on: {lines[0]!r} (blank lines at "
+                    "the ends of a cell cannot, nor can '+++' and code cells inside Markdown)")
+    if cell.cell_type != other.cell_type:
+        return f"({cell.cell_type}) would be a cell of {other.cell_type}"
+    if cell.get("attachments"):
+        return f"holds an image, {', '.join(cell.attachments)}: a text cannot; save it as a file and link to that"
+    if cell.metadata != other.metadata:
+        return f"({cell.cell_type}) has metadata that cannot be kept in a text: {dict(cell.metadata)}"
+    return None
+
+
+def check_all_is_read(path, text_after):
+    """Make sure that each line of a text is in the notebook read from it, and so in that notebook's text."""
+    text = plain(path.read_bytes())
+    for block in (*HEADER.finditer(text), *CELL_START.finditer(text)):
+        for option, times in Counter(OPTION.findall(block[0])).items():
+            if times > 1:  # YAML would take the last and say nothing
+                number = text.count("\n", 0, block.start()) + 1
+                raise ChapterError(f"{path}: {option} stands {times} times in the options that begin in line {number}")
+    lost = said(text) - said(text_after)
+    if lost:
+        found = (number for number, line in enumerate(text.split("\n"), start=1) if line.strip() in lost)
+        raise ChapterError(f"{path}: would be lost, from line {next(found, 1)} on: {', '.join(lost)}")
+
+
+def said(text):
+    """Return how often each line stands in a text, but for its header, options of cells, fences and blank lines."""
+    lines = CELL_START.sub(r"\1\n", HEADER.sub("", text + "\n")).split("\n")
+    return Counter(line.strip() for line in lines if line.strip(" \t`~+"))
 
 
 # The stored form --------------------------------------------------------------------------------------------
@@ -144,7 +242,7 @@ def normalised_cell(cell):
     """Return a cell without its outputs and volatile metadata, folded if its tags say so."""
     metadata = {key: value for key, value in cell.metadata.items() if key not in VOLATILE_CELL_METADATA}
     clean = nbformat.from_dict({"cell_type": cell.cell_type, "metadata": metadata, "source": cell.source})
-    if "attachments" in cell:
+    if cell.get("attachments"):
         clean["attachments"] = cell.attachments
     if cell.cell_type == "code":
         clean.update(execution_count=None, outputs=[])
@@ -185,6 +283,16 @@ def new_id(name, source, taken):
         for counter in itertools.count()
     )
     return next(candidate for candidate in candidates if candidate not in taken)
+
+
+def content_of(notebook, path):
+    """Return the bytes, as a string, that a notebook is stored as."""
+    try:
+        content = nbformat.writes(notebook, indent=1, ensure_ascii=False, sort_keys=True)
+        content.encode()
+    except (TypeError, ValueError) as error:
+        raise ChapterError(f"{path}: cannot be stored as a notebook: {error}") from error
+    return content.rstrip("\n") + "\n"
 
 
 # Execution --------------------------------------------------------------------------------------------------

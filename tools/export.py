@@ -5,12 +5,14 @@
 
 A code cell tagged `export` goes into the module that its notebook's metadata names,
 {"convlib": {"module": "reference"}}; a cell tagged `export-datasets` goes into convlib/datasets.py.
-Chapters follow each other in the order of _toc.yml.
+Chapters follow each other in the order of _toc.yml. What cannot be exported as it stands is refused, and
+then nothing is written.
 """
 
 import argparse
 import ast
 import json
+import keyword
 import os
 import re
 import sys
@@ -28,6 +30,8 @@ IMPORTS = (ast.Import, ast.ImportFrom)
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 ASSIGNMENTS = (ast.Assign, ast.AnnAssign, ast.AugAssign)
 BLOCKS = (ast.If, ast.Try, ast.ExceptHandler)
+SIMPLE = (ast.Expr, ast.Pass, ast.Raise)  # what a block may hold besides
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 
 
 class ExportError(Exception):
@@ -90,6 +94,10 @@ def exported_files(root):
     if messages:
         raise ExportError(*messages)
     files = {file_of(name, modules): module_text(name, cells, modules) for name, cells in modules.items()}
+    for path, cells in zip(files, modules.values(), strict=True):
+        if problem := python_problem(files[path]):
+            addresses = ", ".join(cell.address for cell in cells)
+            raise ExportError(f"{path}, made of {addresses}: {problem}")
     for name in modules:
         for package in parents(name):
             files.setdefault(file_of(package, modules), f'{NOTICE}\n"""The package {package}."""\n')
@@ -133,55 +141,81 @@ def listed_notebooks(root):
         toc = (root / "_toc.yml").read_text(encoding="utf-8")
     except OSError as error:
         raise ExportError(f"_toc.yml, the order of the chapters, cannot be read: {error}") from error
-    notebooks = [re.sub(r"(\.ipynb|\.md)?$", ".ipynb", entry, count=1) for entry in TOC_ENTRY.findall(toc)]
-    return [path for path in notebooks if (root / path).exists()]
+    pages = [re.sub(r"(\.ipynb|\.md)?$", "", entry, count=1) for entry in TOC_ENTRY.findall(toc)]
+    for page in pages:
+        if not any((root / f"{page}{suffix}").exists() for suffix in (".ipynb", ".md")):
+            raise ExportError(f"_toc.yml: lists {page}, but there is no {page}.ipynb and no {page}.md")
+    return [f"{page}.ipynb" for page in pages if (root / f"{page}.ipynb").exists()]
 
 
 def read_chapter(root, path):
     """Read one notebook and parse its exported cells."""
     try:
         notebook = json.loads((root / path).read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise ExportError(f"{path}: is not a notebook: {error}") from error
-    if not isinstance(notebook, dict) or "cells" not in notebook:
-        raise ExportError(f"{path}: is not a notebook of format 4: it has no list of cells")
-    texts = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "markdown"]
-    title = TITLE.search("\n".join(texts))
-    chapter = Chapter(path, title[1] if title else "")
-    default = notebook["metadata"].get(PACKAGE, {}).get("module")
-    for number, cell in enumerate(notebook["cells"], start=1):
-        tags = [tag for tag in cell["metadata"].get("tags", []) if re.match("export(-|$)", tag)]
-        if cell["cell_type"] == "code" and tags:
+    try:
+        cells = [(cell["cell_type"], source_of(cell), tags_of(cell)) for cell in notebook["cells"]]
+        default = notebook["metadata"].get(PACKAGE, {}).get("module")
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ExportError(f"{path}: is not a notebook of format 4: {error!r}") from error
+    title = TITLE.search("\n".join(source for kind, source, _ in cells if kind == "markdown"))
+    chapter = Chapter(path, " ".join(title[1].split()) if title else "")
+    for number, (kind, source, tags) in enumerate(cells, start=1):
+        if tags and kind != "code":
+            raise ExportError(f"{path}, cell {number}: is tagged {tags[0]}, but holds no code ({kind})")
+        if tags:
             module = module_name(tags, default, f"{path}, cell {number}")
-            chapter.cells.append(parsed_cell(chapter, number, module, "".join(cell["source"])))
-    if chapter.cells and not chapter.title:
+            chapter.cells.append(parsed_cell(chapter, number, module, source))
+    if chapter.cells and not (chapter.title and chapter.title.isprintable()):
         raise ExportError(f"{path}: has cells to export, but no title (a line '# ...' in a Markdown cell)")
     return chapter
+
+
+def source_of(cell):
+    """Return what a cell says. Its line ends may be those of any system; Python counts them all as one."""
+    return re.sub("\r\n?", "\n", "".join(cell["source"]))
+
+
+def tags_of(cell):
+    """Return the tags of a cell that ask for an export, right or wrong."""
+    return [tag for tag in cell["metadata"].get("tags", []) if re.match(" *export", tag, re.IGNORECASE)]
 
 
 def module_name(tags, default, address):
     """Return the full name of the module that a cell's tag asks for."""
     if len(tags) > 1:
         raise ExportError(f"{address}: has the tags {', '.join(tags)}; expected only one of them")
+    if not re.match("export(-|$)", tags[0]):
+        raise ExportError(f"{address}: has the tag {tags[0]!r}; expected export or, for instance, export-datasets")
     name = tags[0].removeprefix("export").removeprefix("-") or default
     if name is None:
         raise ExportError(
             f"{address}: is tagged export, but the notebook's metadata names no module "
             f'(expected {{"{PACKAGE}": {{"module": ...}}}})'
         )
-    if not isinstance(name, str) or not MODULE_NAME.fullmatch(name):
+    if not isinstance(name, str) or not MODULE_NAME.fullmatch(name) or any(map(keyword.iskeyword, name.split("."))):
         raise ExportError(f"{address}: {name!r} is no module name (expected reference or kernels.direct)")
     return f"{PACKAGE}.{name}".removesuffix(".__init__")
 
 
 def parsed_cell(chapter, number, module, source):
     """Parse a cell's code."""
+    if problem := python_problem(source, ast.PyCF_ONLY_AST):
+        raise ExportError(f"{chapter.path}, cell {number}: {problem}")
+    return Cell(chapter, number, module, source.split("\n"), ast.parse(source).body)
+
+
+def python_problem(source, flags=0):
+    """Return why Python cannot compile (or only parse) a piece of code, or None."""
     try:
-        body = ast.parse(source).body
+        compile(source, "", "exec", flags, dont_inherit=True)
     except SyntaxError as error:
-        reason = f"is not plain Python ({error.msg}): {(error.text or '').strip()}"
-        raise ExportError(f"{chapter.path}, cell {number}: {reason}") from error
-    return Cell(chapter, number, module, source.split("\n"), body)
+        line = source.split("\n")[(error.lineno or 1) - 1].strip()
+        return f"is not plain Python ({error.msg}): {line}"
+    except (ValueError, RecursionError, MemoryError) as error:
+        return f"is not plain Python ({type(error).__name__}: {error})"
+    return None
 
 
 # What a statement says --------------------------------------------------------------------------------------
@@ -200,10 +234,11 @@ def bindings(statement):
         return {each.alias or each.module.split(".")[0]: each for each in imports(statement)}
     if isinstance(statement, DEFINITIONS):
         return {statement.name: None}
-    if isinstance(statement, (ast.Assign, ast.AnnAssign)):
-        targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
-        nodes = [node for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)]
-        return {node.id: None for node in nodes if isinstance(node.ctx, ast.Store)}
+    if isinstance(statement, ast.Assign):
+        return {name: None for target in statement.targets for name in target_names(target)}
+    if isinstance(statement, ast.AnnAssign):
+        # `limit: int` says of what type limit would be; it binds nothing.
+        return {name: None for name in target_names(statement.target) if statement.value}
     names = {}
     if isinstance(statement, BLOCKS):
         for child in ast.iter_child_nodes(statement):
@@ -211,6 +246,53 @@ def bindings(statement):
                 # A fallback for an import is not a definition of ours: the import counts.
                 names[name] = names.get(name) or origin
     return names
+
+
+def target_names(target):
+    """Return the names that an assignment to a target binds."""
+    if isinstance(target, ast.Name):
+        return [target.id]
+    parts = [target.value] if isinstance(target, ast.Starred) else getattr(target, "elts", [])
+    return [name for part in parts for name in target_names(part)]
+
+
+def certain(body):
+    """Return the names that statements bind whichever way they take, or None if no way leads to their end."""
+    names = set()
+    for statement in body:
+        if isinstance(statement, ast.Raise):
+            return None
+        ways, last = [set(bindings(statement))], []
+        if isinstance(statement, ast.If):
+            ways = [certain(statement.body), certain(statement.orelse)]
+        elif isinstance(statement, ast.Try):
+            ways = [certain(statement.body + statement.orelse), *(certain(each.body) for each in statement.handlers)]
+            last = statement.finalbody
+        ends = [way for way in ways if way is not None]
+        after = certain(last)
+        if not ends or after is None:
+            return None
+        names |= set.intersection(*ends) | after
+    return names
+
+
+def executed(node):
+    """Yield a piece of code and those inside it, but not what waits in a function until it is called."""
+    yield node
+    waiting = node.body if isinstance(node, FUNCTIONS) else []
+    waiting = waiting if isinstance(waiting, list) else [waiting]
+    for child in ast.iter_child_nodes(node):
+        if child not in waiting:
+            yield from executed(child)
+
+
+def inside(block):
+    """Yield the statements inside a block, and inside the blocks in it."""
+    for child in ast.iter_child_nodes(block):
+        if isinstance(child, ast.stmt):
+            yield child
+        if isinstance(child, BLOCKS):
+            yield from inside(child)
 
 
 def is_docstring(statement):
@@ -230,9 +312,13 @@ def problems(name, cells, modules):
     for cell in cells:
         for position, statement in enumerate(cell.body):
             message = statement_problem(cell, position, may_be_docstring=cell is cells[0] and position == 0)
+            message = message or offer_problem(name, statement, modules)
             if message:
                 line = cell.lines[statement.lineno - 1].strip()
                 messages.append(f"{cell.address}: {message}: {line}")
+        # A notebook may await at top level, a module may not: so it is not enough that a cell can be parsed.
+        if problem := python_problem(code_of(cell)):
+            messages.append(f"{cell.address}: {problem}")
     return messages + own_import_problems(name, cells, modules) + double_definitions(name, cells, modules)
 
 
@@ -241,23 +327,42 @@ def statement_problem(cell, position, may_be_docstring):
     statement = cell.body[position]
     if position > 0 and cell.body[position - 1].end_lineno == statement.lineno:
         return "two statements stand on one line"
-    if isinstance(statement, IMPORTS):
-        return import_problem(cell, statement)
-    if any(isinstance(node, ast.Name) and node.id == "__all__" for node in ast.walk(statement)):
+    if "__all__" in bindings(statement) or any(getattr(node, "id", "") == "__all__" for node in ast.walk(statement)):
         return "__all__ is written by the exporter"
-    if isinstance(statement, DEFINITIONS + ASSIGNMENTS + BLOCKS):
-        return None
-    if may_be_docstring and is_docstring(statement):
+    if isinstance(statement, IMPORTS):
+        if any("#" in line for line in cell.lines[statement.lineno - 1:statement.end_lineno]):
+            return "a comment on an import would be lost"
+        return import_problem(statement)
+    if any(isinstance(node, (ast.NamedExpr, ast.Global)) for node in executed(statement)):
+        return "outside a function a name is bound by an assignment, not by := or global"
+    if isinstance(statement, BLOCKS):
+        return next(filter(None, map(block_problem, inside(statement))), None)
+    if isinstance(statement, DEFINITIONS + ASSIGNMENTS) or (may_be_docstring and is_docstring(statement)):
         return None
     return "only imports, functions, classes, assignments, if and try can be exported"
 
 
-def import_problem(cell, statement):
-    """Return why an import cannot be moved to the top of the module, or None."""
-    if any("#" in line for line in cell.lines[statement.lineno - 1:statement.end_lineno]):
-        return "a comment on an import would be lost"
+def block_problem(statement):
+    """Return why a statement cannot stand inside `if` or `try`, or None."""
+    if isinstance(statement, IMPORTS):
+        return import_problem(statement)
+    if isinstance(statement, DEFINITIONS + ASSIGNMENTS + BLOCKS + SIMPLE):
+        return None
+    return f"line {statement.lineno} can stand in a function only, not in if or try"
+
+
+def import_problem(statement):
+    """Return why an import does not say which names it binds, or None."""
     if getattr(statement, "level", 0) > 0 or any(alias.name == "*" for alias in statement.names):
         return "an import must spell out its module and its names"
+    return None
+
+
+def offer_problem(name, statement, modules):
+    """Return which name a module may offer without having it, or None."""
+    missing = set(offered(name, statement, modules)) - (certain([statement]) or set())
+    if missing:
+        return f"{', '.join(sorted(missing))} would have no value on some ways through this, and is public"
     return None
 
 
@@ -318,14 +423,15 @@ def module_text(name, cells, modules):
 
 def public_names(name, cells, modules):
     """Return the names a module offers, in the order of their definition."""
-    names = {}
-    for _, statement in statements(cells):
-        for bound, origin in bindings(statement).items():
-            # A package offers what it gathers from its modules; a module only what it defines.
-            gathered = origin and is_package(name, modules) and in_package(origin.module) and origin.name
-            if not bound.startswith("_") and (origin is None or gathered):
-                names[bound] = None
-    return list(names)
+    return list(dict.fromkeys(each for _, statement in statements(cells) for each in offered(name, statement, modules)))
+
+
+def offered(name, statement, modules):
+    """Return the names that a statement gives a module to offer."""
+    gathers = is_package(name, modules)
+    # A package offers what it gathers from its modules; a module only what it defines.
+    return [bound for bound, origin in bindings(statement).items() if not bound.startswith("_")
+            and (origin is None or (gathers and in_package(origin.module) and origin.name))]
 
 
 def in_package(module):
@@ -423,18 +529,23 @@ def differences(root, files):
     return found + [("stray", path) for path in sorted(present - set(files))]
 
 
-def apply(root, files, kind, path):
-    """Write or delete one file; return the line that says so."""
-    target = root / path
-    if kind == "stray":
-        target.unlink()
-        return f"deleted {path}"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    # In one step, so that nobody imports half a module.
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    temporary.write_bytes(files[path].encode())
-    os.replace(temporary, target)
-    return f"written {path}"
+def apply(root, files, found):
+    """Write and delete files; return the lines that say so. A file that cannot be written leaves all as it was."""
+    texts = {root / path: files[path] for kind, path in found if kind != "stray"}
+    written = {target: target.with_name(f".{target.name}.{os.getpid()}") for target in texts}
+    try:
+        for target, temporary in written.items():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_bytes(texts[target].encode())
+        for target, temporary in written.items():
+            os.replace(temporary, target)  # in one step, so that nobody imports half a module
+    finally:
+        for temporary in written.values():
+            temporary.unlink(missing_ok=True)
+    for kind, path in found:
+        if kind == "stray":
+            (root / path).unlink()
+    return [f"{'deleted' if kind == 'stray' else 'written'} {path}" for kind, path in found]
 
 
 def forget_compiled(root):
@@ -458,8 +569,8 @@ def main(arguments=None):
         return 1
     found = differences(options.root, files)
     if not options.check:
-        for kind, path in found:
-            print(apply(options.root, files, kind, path))
+        for line in apply(options.root, files, found):
+            print(line)
         if found:
             forget_compiled(options.root)
         return 0

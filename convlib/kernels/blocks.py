@@ -13,7 +13,7 @@ from numba.extending import intrinsic
 
 from convlib.kernels.planes import fill
 from convlib.kernels.shuffles import transpose
-from convlib.kernels.simd import VectorType, address_of, compiled, lanes, lanes_of
+from convlib.kernels.simd import VectorType, address_of, check_array, check_written, compiled, lanes, lanes_of
 
 __all__ = [
     "COLUMNS",
@@ -85,6 +85,7 @@ def _block_places(builder, place, row_step, count, lanes):
 
 @intrinsic
 def _load_block(typing_context, array, place, row_step, like):
+    check_array("load_block", array)
     vector = VectorType(array.dtype)
 
     def generate(context, builder, signature, arguments):
@@ -98,6 +99,8 @@ def _load_block(typing_context, array, place, row_step, like):
 
 @intrinsic
 def _store_block(typing_context, array, place, row_step, block):
+    check_written("store_block", array, block)
+
     def generate(context, builder, signature, arguments):
         lanes = block.dtype.lanes
         places = _block_places(builder, *arguments[1:3], block.count, lanes)
@@ -110,6 +113,7 @@ def _store_block(typing_context, array, place, row_step, block):
 
 @intrinsic
 def _load_many(typing_context, array, place, step, like):
+    check_array("load_many", array)
     vector = VectorType(array.dtype)
 
     def generate(context, builder, signature, arguments):
@@ -123,6 +127,8 @@ def _load_many(typing_context, array, place, step, like):
 
 @intrinsic
 def _store_many(typing_context, array, place, step, vectors):
+    check_written("store_many", array, vectors)
+
     def generate(context, builder, signature, arguments):
         places = _steps(builder, *arguments[1:3], vectors.count)
         values = cgutils.unpack_tuple(builder, arguments[3])
@@ -137,6 +143,7 @@ COLUMNS = 2  # vectors in a row of a block
 
 @intrinsic
 def _add_products(typing_context, block, left, i, left_step, right, j, right_step):
+    check_array("add_products", left), check_array("add_products", right)
     vector = block.dtype
 
     def generate(context, builder, signature, arguments):

@@ -4,6 +4,7 @@
 Chapter 10 builds this module.
 """
 
+import sys
 import zlib
 
 import numba
@@ -12,9 +13,10 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.core.compiler_lock import global_compiler_lock
+from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
-from convlib.kernels.simd import address_of, compiled
+from convlib.kernels.simd import address_of, check_array, compiled
 
 __all__ = [
     "INT32",
@@ -37,13 +39,12 @@ __all__ = [
     "TAKEN",
     "FAILED",
     "FULL",
+    "LOOKS",
     "new_board",
     "serve",
     "post",
-    "all_ended",
     "take_down",
     "OTHER_TYPES",
-    "WORKING",
     "share",
 ]
 
@@ -53,9 +54,17 @@ __all__ = [
 INT32, INT64 = ir.IntType(32), ir.IntType(64)
 
 
+def _check_board(name, board):
+    """Refuse, when it is compiled, an array that is no board."""
+    check_array(name, board, written=True)
+    if board.dtype != types.int64:
+        raise TypingError(f"{name}: expected an array of int64, got {board}")
+
+
 @intrinsic
 def look(typing_context, board, place):
     """Read a number that another thread may have changed (Chapter 10)."""
+    _check_board("look", board)
 
     def generate(context, builder, signature, arguments):
         address = address_of(context, builder, signature.args[0], *arguments)
@@ -67,6 +76,7 @@ def look(typing_context, board, place):
 @intrinsic
 def put(typing_context, board, place, number):
     """Write a number; whoever sees it sees all that was written before (Chapter 10)."""
+    _check_board("put", board)
 
     def generate(context, builder, signature, arguments):
         address = address_of(context, builder, signature.args[0], *arguments[:2])
@@ -79,6 +89,7 @@ def put(typing_context, board, place, number):
 @intrinsic
 def add(typing_context, board, place, number):
     """Add to a number, and return what it was before (Chapter 10)."""
+    _check_board("add", board)
 
     def generate(context, builder, signature, arguments):
         address = address_of(context, builder, signature.args[0], *arguments[:2])
@@ -90,6 +101,7 @@ def add(typing_context, board, place, number):
 @intrinsic
 def replace(typing_context, board, place, old, new):
     """Replace a number if it is still the old one; return whether it was (Chapter 10)."""
+    _check_board("replace", board)
 
     def generate(context, builder, signature, arguments):
         address = address_of(context, builder, signature.args[0], *arguments[:2])
@@ -166,6 +178,7 @@ def _lent(context, builder, kind, value):
 
 @intrinsic
 def _pack(typing_context, memory, kernel, jobs, spaces, space, arguments):
+    check_array("pack", memory, written=True)
     kinds = _kinds(arguments.types, spaces)
 
     def generate(context, builder, signature, values):
@@ -229,6 +242,7 @@ NUMBERS = 8  # of a notice: a cache line of its own
 CLOSED = NOTICES * NUMBERS  # behind the notices: whether the board is closed
 LEFT, ENDED, TRAMPOLINE, ARGUMENTS, TAKEN, FAILED = range(6)
 FULL = -1  # in place of a notice: there is no room on the board
+LOOKS = 1000  # so many looks take a few millionths of a second
 
 
 def new_board():
@@ -297,44 +311,40 @@ def post(board, trampoline, memory, jobs):
     return notice
 
 
-@compiled
-def all_ended(board, notice, jobs, patience):
-    """Wait for the others, but not too long; return whether they are ready (Chapter 10)."""
-    for _ in range(patience):
-        if look(board, notice + ENDED) == jobs - 1:
-            return True
-    return False
+@intrinsic
+def _give_way(typing_context):
+    """Let another thread of this core go first, if there is one."""
+
+    def generate(context, builder, signature, arguments):
+        name = "SwitchToThread" if sys.platform == "win32" else "sched_yield"
+        kind = ir.FunctionType(INT32, [])
+        builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [])
+        return context.get_dummy_value()
+
+    return types.void(), generate
 
 
 @compiled
 def take_down(board, notice, jobs):
     """Remove a notice when all its jobs have ended; return how many went wrong (Chapter 10)."""
+    looks = 0
     while look(board, notice + ENDED) < jobs - 1:
-        pass
+        looks += 1
+        if looks % LOOKS == 0:
+            _give_way()
     failed = board[notice + FAILED]
     put(board, notice + TAKEN, 0)
     return failed
 
 
 OTHER_TYPES = -2  # in place of a notice: the kernel's address is one for other types
-WORKING = -1  # in place of how many jobs went wrong: some have not ended yet
 
 
 @compiled
-def _finish(board, notice, jobs, patience):
-    """Wait for the others and take the notice down; return it, and how many jobs went wrong."""
-    if notice == FULL:
-        return notice, 0
-    if all_ended(board, notice, jobs, patience):
-        return notice, take_down(board, notice, jobs)
-    return notice, WORKING
+def share(board, memory, kernel, expected, jobs, spaces, space, arguments):
+    """Share the jobs of a kernel with all who help; return how many went wrong.
 
-
-@compiled
-def share(board, memory, kernel, expected, jobs, spaces, space, arguments, patience):
-    """Share the jobs of a kernel with all who help; return the notice and how many went wrong.
-
-    The first number may also be FULL or OTHER_TYPES, the second one WORKING.
+    It returns when all jobs have ended, and FULL or OTHER_TYPES if none has begun.
 
     Notes
     -----
@@ -342,6 +352,6 @@ def share(board, memory, kernel, expected, jobs, spaces, space, arguments, patie
     """
     trampoline = pack(memory, kernel, expected, jobs, spaces, space, arguments)
     if trampoline == 0:
-        return OTHER_TYPES, 0
+        return OTHER_TYPES
     notice = post(board, trampoline, memory.ctypes.data, jobs)
-    return _finish(board, notice, jobs, patience)
+    return FULL if notice == FULL else take_down(board, notice, jobs)

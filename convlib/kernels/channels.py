@@ -4,7 +4,6 @@
 Chapter 14 builds this module.
 """
 
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -23,7 +22,7 @@ from convlib.kernels.blocks import (
     zeros_like,
 )
 from convlib.kernels.planes import fill
-from convlib.kernels.plans import backward_axis, divide_up, round_up
+from convlib.kernels.plans import backward_axis, divide_up, remembered, round_up
 from convlib.kernels.shuffles import transpose
 from convlib.kernels.simd import (
     REGISTER_BYTES,
@@ -310,7 +309,7 @@ def _backward(g):
     return sizes, taps, shifts, phases
 
 
-@lru_cache(maxsize=1024)
+@remembered
 def _plan(geometry, lay_out, dtype, jobs):
     """The plan of a pass, its taps, shifts and phases, and the size of the workspace."""
     g, n = geometry, lanes_of(dtype)

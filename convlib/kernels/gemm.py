@@ -4,13 +4,12 @@
 Chapter 11 builds this module.
 """
 
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
 from convlib import parallel
-from convlib.kernels.plans import backward_axis, plane_axis, round_up
+from convlib.kernels.plans import backward_axis, plane_axis, remembered, round_up
 from convlib.kernels.shuffles import every_second, fetch_early, in_order, in_turns, nothing, plus, transpose
 from convlib.kernels.simd import (
     REGISTER_BYTES,
@@ -578,7 +577,7 @@ def _axis_forward(size, kernel_size, stride, padding, dilation, out_size):
     return used, [(used.index(a % stride), a // stride) for a in at], length
 
 
-@lru_cache(maxsize=1024)
+@remembered
 def forward_plan(geometry, dtype, jobs):
     """Return the plan of a forward pass, and the size of its workspace (Chapter 11)."""
     g = geometry
@@ -597,7 +596,7 @@ def forward_plan(geometry, dtype, jobs):
                  (1, 1), jobs, lanes_of(dtype))
 
 
-@lru_cache(maxsize=1024)
+@remembered
 def input_grad_plan(geometry, dtype, jobs):
     """Return the plan of a learning flow, and the size of its workspace (Chapter 11)."""
     g = geometry
@@ -887,7 +886,7 @@ def _cut_lines(geometry, width, in_place):
     return np.stack([begins.ravel(), np.tile(counts, lines)], axis=1).astype(np.int64)
 
 
-@lru_cache(maxsize=1024)
+@remembered
 def weight_grad_plan(geometry, dtype, jobs):
     """Return the plan of the weights' gradient, its sections, and its workspace (Chapter 11)."""
     g, n = geometry, lanes_of(dtype)
@@ -938,10 +937,11 @@ def _is_sound(results, weight):
 
 def _correlate(images, weight, bias, output, plan, space, jobs):
     """Line up the weights, and let the jobs multiply."""
-    lined_up = parallel.kept("pieces", weights_size(plan), images.dtype)
+    lined_up = parallel.borrow("pieces", weights_size(plan), images.dtype)
     parallel.run(line_up, jobs if weight.size > FEW_WEIGHTS else 1, 1, images.dtype,
                  weight.reshape(-1), bias, plan, lined_up)  # fmt: skip
     parallel.run(correlate, jobs, space, images.dtype, images, lined_up, output, plan)
+    parallel.give_back("pieces", lined_up)
 
 
 def forward(input, weight, bias, geometry, jobs):

@@ -4,7 +4,7 @@
 Chapter 10 builds this module.
 """
 
-from functools import lru_cache
+from functools import wraps
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +20,8 @@ __all__ = [
     "SUMS",
     "CorrelationPlan",
     "WeightGradPlan",
+    "REMEMBERED",
+    "remembered",
     "divide_up",
     "round_up",
     "plane_axis",
@@ -56,6 +58,48 @@ class WeightGradPlan(NamedTuple):
     layout: PlaneLayout
     shifts: np.ndarray  # of each tap of a channel
     portion: int  # places at once
+
+
+REMEMBERED = 8 * 2**20  # bytes: when plans need more than that, they are forgotten
+
+
+def _bytes_in(value):
+    """The memory of the arrays in a plan."""
+    if isinstance(value, tuple):
+        return sum(map(_bytes_in, value))
+    return getattr(value, "nbytes", 0)
+
+
+def remembered(make):
+    """Let a function remember what it made, up to 8 MiB of it.
+
+    Notes
+    -----
+    Source: Chapter 10.
+    """
+    plans, room = {}, REMEMBERED
+
+    def forget():
+        nonlocal room
+        plans.clear()
+        room = REMEMBERED
+
+    @wraps(make)
+    def plan(*arguments):
+        nonlocal room
+        made = plans.get(arguments)
+        if made is None:
+            made = make(*arguments)
+            size = _bytes_in(made) + 1000  # for what a plan needs besides
+            if room < size <= REMEMBERED:
+                forget()
+            if size <= room:
+                plans[arguments] = made
+                room -= size
+        return made
+
+    plan.cache_clear = forget
+    return plan
 
 
 def divide_up(number, step):
@@ -109,7 +153,7 @@ def _forward_layout(geometry, images_of, step):
     return layout, (u * dh % sh) * sw + v * dw % sw, shift
 
 
-@lru_cache(maxsize=1024)
+@remembered
 def forward_plan(geometry, dtype, jobs):
     """Return the plan of a forward pass, its taps, and sizes of weights and workspace.
 
@@ -130,7 +174,7 @@ def forward_plan(geometry, dtype, jobs):
     return _correlation_plan(layout, shifts, phases, taps, sources, targets, g, jobs)
 
 
-@lru_cache(maxsize=1024)
+@remembered
 def weight_grad_plan(geometry, dtype):
     """Return the plan of the gradient of the weights, its sections, and the workspace's size.
 
@@ -193,7 +237,7 @@ def backward_axis(size, kernel_size, stride, before, dilation, out_size):
     return phases, zeros, max(out_size + max(zeros, beyond), phases[0][1])
 
 
-@lru_cache(maxsize=1024)
+@remembered
 def input_grad_plan(geometry, dtype, jobs):
     """Return the plan of the learning flow, its taps, and sizes of weights and workspace.
 

@@ -10,7 +10,7 @@ from numba import config, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from convlib.kernels.simd import VectorType, address_of, check_room, compiled, lanes, load, store
+from convlib.kernels.simd import VectorType, address_of, check_array, check_room, compiled, lanes, load, store
 
 __all__ = ["in_order", "fetch_early", "nothing", "plus", "every_second", "in_turns", "transpose"]
 
@@ -92,6 +92,8 @@ def _in_turns(typing_context, a, b):
 
 @intrinsic
 def _transpose(typing_context, source, s, s_step, target, t, t_step):
+    check_array("transpose", source)
+    check_array("transpose", target, written=True)
     vector = VectorType(source.dtype)
 
     def generate(context, builder, signature, arguments):

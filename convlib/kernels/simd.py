@@ -1,16 +1,28 @@
 # Exported from chapters/ by tools/export.py: edit the chapter, not this file.
 """Vectors of numbers inside Numba functions: load, store, broadcast, multiply and add.
 
-A vector holds as many numbers as one register of this processor: 16, 8 or 4 in float32,
-half as many in float64. Chapter 10 builds this module.
+A vector holds as many numbers as one register of the processor that Numba compiles for:
+16, 8 or 4 in float32, half as many in float64. Chapter 10 builds this module.
 """
+
+import hashlib
+import inspect
+import os
+import pickle
+import sys
+import warnings
+from functools import cache
+from pathlib import Path
 
 import llvmlite.binding
 import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
+from numba.core import caching, cgutils
+from numba.core.compiler_lock import global_compiler_lock
+from numba.core.errors import TypingError
+from numba.core.registry import cpu_target
 from numba.extending import intrinsic, models, register_model
 
 __all__ = [
@@ -20,6 +32,8 @@ __all__ = [
     "VectorType",
     "VectorModel",
     "address_of",
+    "check_array",
+    "check_written",
     "check_room",
     "lanes",
     "load",
@@ -37,12 +51,27 @@ __all__ = [
 
 # Chapter "Planes and vectors" (chapters/10_planes.ipynb)
 
+def _sample_sum():
+    """Assembly text of a function that adds a vector of 64 bytes to itself."""
+    module = ir.Module()
+    pointer = ir.VectorType(ir.FloatType(), 16).as_pointer()
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [pointer]), "sample")
+    builder, place = ir.IRBuilder(function.append_basic_block()), function.args[0]
+    numbers = builder.load(place)
+    builder.store(builder.fadd(numbers, numbers), place)
+    builder.ret_void()
+    triple, name, features = cpu_target.target_context.codegen().magic_tuple()
+    target = llvmlite.binding.Target.from_triple(triple)
+    machine = target.create_target_machine(cpu=name, features=features)
+    return machine.emit_assembly(llvmlite.binding.parse_assembly(str(module)))
+
+
 def _register_bytes():
-    """The size of a vector register of this processor."""
-    features = llvmlite.binding.get_host_cpu_features()
-    if features.get("avx512f"):
+    """The size of a vector register of the processor that Numba compiles for."""
+    text = _sample_sum()
+    if "zmm" in text:  # what processors with AVX-512 call their registers
         return 64
-    return 32 if features.get("avx") else 16
+    return 32 if "ymm" in text else 16  # and those with AVX
 
 
 REGISTER_BYTES = _register_bytes()
@@ -53,20 +82,163 @@ def lanes_of(dtype):
     return REGISTER_BYTES // np.dtype(dtype).itemsize
 
 
-def compiled(function):
+@cache
+def _checksum(*files):
+    """A checksum of some files, each given with its time and size."""
+    parts = (hashlib.sha256(path.read_bytes()).digest() for path, *_ in files)
+    return hashlib.sha256(b"".join(parts)).hexdigest()
+
+
+def _sources(folder):
+    """A checksum of all modules in a folder: a function there may call any of them."""
+    paths = sorted(Path(folder).glob("*.py"))
+    states = [path.stat() for path in paths]
+    return _checksum(*((path, state.st_mtime_ns, state.st_size)
+                       for path, state in zip(paths, states, strict=True)))
+
+
+def _made_from(function):
+    """A checksum of all that a function's code may be made from."""
+    kernels, cells = sys.modules.get("convlib.kernels"), function.__globals__.get("In")
+    parts = [_sources(folder) for folder in (kernels.__path__ if kernels else ())]
+    if isinstance(cells, list):  # a notebook: all cells that have run so far
+        parts += map(str, cells)
+    else:
+        parts.append(_sources(Path(function.__code__.co_filename).parent))
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+class _CodeFiles:
+    """Where the code of one function is kept: a file for each list of types and processor."""
+
+    def __init__(self, folder, name, stamp):
+        self.folder, self.name, self.stamp = Path(folder), name, stamp
+
+    def _path(self, key):
+        key = hashlib.sha256(repr((numba.__version__, np.__version__, key)).encode()).hexdigest()
+        return self.folder / f"{self.name}.{self.stamp[:16]}.{key[:24]}.nbc"
+
+    @staticmethod
+    def _seal(path, content):
+        """A checksum of the content and of the name that it belongs to."""
+        return hashlib.sha256(path.name.encode() + content).digest()
+
+    def load(self, key):
+        """Return what was kept, or None; refuse what is damaged."""
+        path = self._path(key)
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        if self._seal(path, content[32:]) != content[:32]:
+            raise ValueError(f"{path.name} is damaged")
+        return pickle.loads(content[32:])
+
+    def save(self, key, data):
+        """Keep the data, in one step; remove what was made from other sources."""
+        content, path = caching.dumps(data), self._path(key)
+        temporary = path.with_suffix(f".{os.getpid()}.tmp")
+        try:
+            temporary.write_bytes(self._seal(path, content) + content)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        for old in self.folder.glob(f"{self.name}.*.nbc"):
+            if not old.name.startswith(f"{self.name}.{self.stamp[:16]}."):
+                old.unlink(missing_ok=True)
+
+
+_reasons = []
+
+
+def _warn(reason):
+    """Say once that compiled code is not kept, and why."""
+    _reasons.append(reason)
+    if len(_reasons) == 1:
+        message = f"some code could not be kept or taken, and is compiled anew: {reason}"
+        warnings.warn(message, RuntimeWarning, stacklevel=2)
+
+
+class _Kept(caching.FunctionCache):
+    """What Numba asks for kept code; it also looks at a function before it is compiled."""
+
+    def __init__(self, function):
+        try:
+            super().__init__(function)
+        except RuntimeError:  # so says Numba
+            self._py_func, self._cache_path = function, None
+            self.disable()
+            _warn("there is no folder that can be written to")
+        else:
+            name, stamp = self._impl.filename_base, _made_from(function)
+            self._cache_file = _CodeFiles(self._cache_path, name, stamp)
+
+    def load_overload(self, signature, context):
+        _refuse_arrays(self._py_func)
+        try:
+            return super().load_overload(signature, context)
+        except Exception as error:  # whatever a damaged file can lead to
+            _warn(f"{type(error).__name__}: {error}")
+            return None
+
+    def save_overload(self, signature, data):
+        try:
+            super().save_overload(signature, data)
+        except Exception as error:
+            _warn(f"{type(error).__name__}: {error}")
+
+
+def _holds_array(value):
+    """Whether a value is an array, or a tuple or list with one in it."""
+    if isinstance(value, (tuple, list)):
+        return any(map(_holds_array, value))
+    return isinstance(value, np.ndarray)
+
+
+def _refuse_arrays(function):
+    """Raise TypeError if a function uses an array that it is not handed over."""
+    outside = inspect.getclosurevars(function)
+    found = {**outside.globals, **outside.nonlocals}
+    for name, module in list(found.items()):
+        if inspect.ismodule(module):
+            found |= {f"{name}.{each}": getattr(module, each, None) for each in outside.unbound}
+    found["of a default"] = function.__defaults__
+    for name, value in found.items():
+        if _holds_array(value):
+            raise TypeError(
+                f"{function.__name__}: expected arrays as arguments, but it uses the array "
+                f"{name} as a constant"
+            )
+
+
+def compiled(function, **options):
     """Compile a function with Numba, released from Python's lock and kept on disk.
 
-    Where nothing can be kept (a read-only installation and no home), each process
-    compiles it anew.
+    Where nothing can be kept (a read-only installation and no home, a full disk), each
+    process compiles it anew, and a warning says so once.
+
+    Raises
+    ------
+    TypeError
+        If the function uses an array that is not one of its arguments; it names the array.
 
     Notes
     -----
     Source: Chapter 10.
     """
-    try:
-        return numba.njit(nogil=True, cache=True)(function)
-    except RuntimeError:
-        return numba.njit(nogil=True)(function)
+    _refuse_arrays(function)
+    result = numba.njit(nogil=True, **options)(function)
+    if result is not function:  # Numba may be told to compile nothing
+        result._cache = _Kept(function)
+    return result
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=global_compiler_lock.acquire,
+        after_in_parent=global_compiler_lock.release,
+        after_in_child=global_compiler_lock.release,
+    )
 
 
 class VectorType(types.Type):
@@ -98,8 +270,25 @@ def _zeros(count):
     return ir.Constant(ir.VectorType(ir.IntType(32), count), [0] * count)
 
 
+def check_array(name, array, written=False):
+    """Refuse, when it is compiled, an array with gaps, or one that must not be written (Chapter 10)."""
+    if not isinstance(array, types.Array) or array.layout != "C":
+        raise TypingError(f"{name}: expected an array without gaps, got {array}")
+    if written and not array.mutable:
+        raise TypingError(f"{name}: expected an array that may be written, got {array}")
+
+
+def check_written(name, array, vectors):
+    """Refuse, when it is compiled, an array that these vectors must not be written to (Chapter 10)."""
+    check_array(name, array, written=True)
+    for vector in vectors if isinstance(vectors, types.BaseTuple) else [vectors]:
+        if vector != VectorType(array.dtype):
+            raise TypingError(f"{name}: expected vectors of {array.dtype}, got {vector}")
+
+
 @intrinsic
 def _load(typing_context, array, index):
+    check_array("load", array)
     vector = VectorType(array.dtype)
 
     def generate(context, builder, signature, arguments):
@@ -114,6 +303,8 @@ def _load(typing_context, array, index):
 
 @intrinsic
 def _store(typing_context, array, index, vector):
+    check_written("store", array, vector)
+
     def generate(context, builder, signature, arguments):
         address = address_of(context, builder, signature.args[0], *arguments[:2])
         place = builder.bitcast(address, arguments[2].type.as_pointer())
@@ -125,6 +316,7 @@ def _store(typing_context, array, index, vector):
 
 @intrinsic
 def _broadcast(typing_context, array, index):
+    check_array("broadcast", array)
     vector = VectorType(array.dtype)
 
     def generate(context, builder, signature, arguments):
@@ -269,6 +461,7 @@ def _masked(builder, name, result, kind, arguments):
 
 @intrinsic
 def _load_some(typing_context, array, index, count):
+    check_array("load_some", array)
     vector = VectorType(array.dtype)
 
     def generate(context, builder, signature, arguments):
@@ -285,6 +478,8 @@ def _load_some(typing_context, array, index, count):
 
 @intrinsic
 def _store_some(typing_context, array, index, vector, count):
+    check_written("store_some", array, vector)
+
     def generate(context, builder, signature, arguments):
         kind = arguments[2].type
         address = address_of(context, builder, signature.args[0], *arguments[:2])
@@ -305,10 +500,7 @@ def inlined(function):
     -----
     Source: Chapter 12.
     """
-    try:
-        return numba.njit(nogil=True, cache=True, forceinline=True)(function)
-    except RuntimeError:
-        return numba.njit(nogil=True, forceinline=True)(function)
+    return compiled(function, forceinline=True)
 
 
 if numba.config.DISABLE_JIT:

@@ -4,7 +4,6 @@
 Chapter 12 builds this module.
 """
 
-from functools import lru_cache
 from math import isfinite
 from typing import NamedTuple
 
@@ -12,7 +11,7 @@ import numpy as np
 
 from convlib import parallel
 from convlib.kernels.padded import PaddedPlane, copy_row, fill_planes, forward_plane, plane_for
-from convlib.kernels.plans import backward_axis, divide_up, round_up
+from convlib.kernels.plans import backward_axis, divide_up, remembered, round_up
 from convlib.kernels.shuffles import transpose
 from convlib.kernels.simd import (
     REGISTER_BYTES,
@@ -319,7 +318,7 @@ def _plan(geometry, layout, taps, shifts, phases, channels, out_width, dtype, jo
     return plan, np.array(taps, dtype=np.int64), planes + lanes + results
 
 
-@lru_cache(maxsize=1024)
+@remembered
 def _forward_plan(geometry, dtype, jobs):
     g = geometry
     sources, targets = g.in_channels // g.groups, g.out_channels // g.groups
@@ -384,12 +383,13 @@ def _correlate(images, weight, bias, planned, jobs):
     """Pack the weights and let the jobs correlate."""
     plan, taps, space, size, shape, steps = planned
     room = size[0] * plan.group_weights + shape[1] + 9
-    packed = parallel.kept("pieces", room, images.dtype)
+    packed = parallel.borrow("pieces", room, images.dtype)
     if not pack_panels(weight.reshape(-1), steps, bias, taps, plan.phases, plan.panels, size, packed):
         return None
     output = parallel.aligned(shape, images.dtype)
     parallel.run(correlate, jobs, space, images.dtype, images.reshape(-1), packed,
                  output.reshape(-1), size, plan)
+    parallel.give_back("pieces", packed)
     return output
 
 
@@ -421,7 +421,7 @@ def forward(input, weight, bias, geometry, jobs):
     return _correlate(input, weight, bias, _forward_plan(geometry, input.dtype, jobs), jobs)
 
 
-@lru_cache(maxsize=1024)
+@remembered
 def _input_grad_plan(geometry, dtype, jobs):
     g = geometry
     sources, targets = g.out_channels // g.groups, g.in_channels // g.groups
@@ -603,7 +603,7 @@ class WeightPlan(NamedTuple):
     portion: int  # rows at once
 
 
-@lru_cache(maxsize=1024)
+@remembered
 def _weight_grad_plan(geometry, dtype):
     g, lanes = geometry, lanes_of(dtype)
     sources, targets = g.in_channels // g.groups, g.out_channels // g.groups
@@ -767,7 +767,7 @@ class TransposedPlan(NamedTuple):
     transposed: int
 
 
-@lru_cache(maxsize=1024)
+@remembered
 def _transposed_plan(geometry, dtype):
     g, lanes = geometry, lanes_of(dtype)
     plan, sections, _ = _weight_grad_plan(g, dtype)

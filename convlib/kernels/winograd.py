@@ -672,7 +672,7 @@ def _correlate(images, weight, bias, order, output, jobs):
     s, pieces, checks = order.tiling, NOTHING, np.empty(jobs, SINGLE)
     images, weight, output = images.reshape(-1), weight.reshape(-1), output.reshape(-1)
     if order.pieces:
-        pieces = parallel.kept("pieces", order.pieces, SINGLE)
+        pieces = parallel.borrow("pieces", order.pieces, SINGLE)
     given = weight, images, pieces, bias, output, checks, s
     if order.panels_outside:
         if order.pieces:
@@ -683,6 +683,8 @@ def _correlate(images, weight, bias, order, output, jobs):
         if order.pieces:
             parallel.run(transform_all_weights, jobs, order.making, SINGLE, weight, s, pieces)
         parallel.run(tiles_outside, jobs, order.space, SINGLE, *given, order.portion)
+    if order.pieces:
+        parallel.give_back("pieces", pieces)
     return np.count_nonzero(checks) == 0
 
 
@@ -783,19 +785,22 @@ def _weights_order(g):
 
 def _in_sections(images, flow, grad_weight, s, f, order, checks):
     """Few weights: the tiles pass by, in sections."""
-    jobs, sums = len(checks), parallel.kept("pieces", order.pieces, SINGLE)
-    sums = sums[: order.pieces].reshape(order.sections, -1)
+    jobs, pieces = len(checks), parallel.borrow("pieces", order.pieces, SINGLE)
+    sums = pieces[: order.pieces].reshape(order.sections, -1)
     parallel.run(sum_sections, jobs, order.space, SINGLE,
                  images, flow, sums, s, f, order.portion)  # fmt: skip
     parallel.run(add_sections, jobs, order.making, SINGLE, sums, s, grad_weight, checks)
+    parallel.give_back("pieces", pieces)
 
 
 def _in_panels(images, flow, grad_weight, s, f, order, checks):
     """Many weights: a panel of targets after the other."""
     jobs, V = len(checks), NOTHING
     if order.pieces:
-        V = parallel.kept("pieces", order.pieces, SINGLE)
+        V = parallel.borrow("pieces", order.pieces, SINGLE)
         parallel.run(transform_all_images, jobs, order.making, SINGLE,
                      images, s, s.pieces, V, order.room)  # fmt: skip
     parallel.run(weights_outside, jobs, order.space, SINGLE,
                  images, flow, V, grad_weight, checks, s, f, order.room, order.portion)  # fmt: skip
+    if order.pieces:
+        parallel.give_back("pieces", V)
