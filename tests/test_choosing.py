@@ -145,21 +145,6 @@ def test_values_need_no_more_memory_for_more_images(direction, groups):
     assert needed[1] < 1.5 * (2 * x.nbytes + w.nbytes)
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("dtype", "fd")
-def test_each_algorithm_gives_the_same_bits_for_any_number_of_threads(name, dtype):
-    random = np.random.default_rng(8)
-    for *arrays, options in some_layers()[-1 if SLOW else 0 :]:
-        arrays = [random.normal(size=array.shape).astype(dtype) for array in arrays]
-        if suits(name, arrays, options):
-            bits = set()
-            for threads in (1, 2, 3, 5):
-                with means(enough=1, threads=threads):
-                    results = ours(*arrays, options | {"algorithm": name})
-                bits.add(tuple(result.tobytes() for result in results))
-            assert len(bits) == 1
-
-
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.skipif(not COMPILED, reason="NumPy alone multiplies the zeros of the padding too")
 @pytest.mark.parametrize("name", NAMES)

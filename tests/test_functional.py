@@ -452,20 +452,6 @@ def test_sizes_may_be_lists_and_arrays(kind):
         assert grad_input.shape == input.shape and grad_weight.shape == weight.shape
 
 
-@pytest.mark.parametrize("dtype", "fd")
-def test_the_same_bits_for_any_number_of_threads_and_every_time(dtype):
-    random = np.random.default_rng(8)
-    for *arrays, options in some_layers()[-1 if SLOW else 0 :]:
-        arrays = [random.normal(size=array.shape).astype(dtype) for array in arrays]
-        for portions in (None, (40, 5, 7)):
-            with means(few=0, enough=1, threads=1, portions=portions):
-                first = ours(*arrays, options)
-            for threads in (1, 2, 3, 2, 5):
-                with means(few=0, enough=1, threads=threads, portions=portions):
-                    for one, other in zip(first, ours(*arrays, options), strict=True):
-                        assert one.tobytes() == other.tobytes()
-
-
 # --- NaN and infinity -------------------------------------------------------------------------------------------------
 
 

@@ -95,17 +95,6 @@ def test_special_layers(name, form):
         check(np.random.default_rng(1), layer_of(*sizes, **settings), np.dtype(dtype))
 
 
-@pytest.mark.parametrize("stride", [1, 2])
-def test_the_bits_do_not_depend_on_the_threads(stride, form):
-    random = np.random.default_rng(2)
-    g = layer_of((5, 6, 9, 10), (21, 6, 3, 3), stride=stride, padding=1)
-    x, w, b, d = (random.normal(size=each.shape).astype(np.float32) for each in numbers(random, g, "f"))
-    alone = computed(x, w, b, d, g, 1)
-    for jobs in JOBS[1:]:
-        for result, known in zip(computed(x, w, b, d, g, jobs), alone, strict=True):
-            assert np.array_equal(result, known)
-
-
 LONG = {  # a sum of 4608, of 256, of 4 x 3136 and of 2 x 4000 products
     "3 x 3, 512 channels": (((2, 512, 7, 7), (512, 512, 3, 3)), {"padding": 1}, ("output", "input")),
     "1 x 1, 256 channels": (((1, 256, 28, 28), (256, 256, 1, 1)), {}, ("output", "input")),

@@ -245,7 +245,8 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import convlib
 import pytest
-sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "-p", "no:cov", "tests/test_functional.py", "-k",
+sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "-p", "no:cov", "tests/test_functional.py",
+                      "tests/test_same_bits.py", "-k",
                       "any_layer or data_types or rests or nothing or adjoint or layout or bits or infinity"]))
 """
     done = subprocess.run(

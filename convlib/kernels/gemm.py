@@ -508,15 +508,26 @@ def _results(phase, width, height, images, in_place, alone, targets, panel):
     return rows, columns, *layout
 
 
+def _evenly(number, most):
+    """A step, `most` at most, with which about equal steps reach a number."""
+    return -(-number // -(-number // most))
+
+
 def _images_together(geometry, sources, targets, largest, jobs):
-    """How many images are computed together."""
+    """How many images are computed together: at most, and shared out among so many jobs."""
     g = geometry
     columns = min(COLUMNS_AT_ONCE, RESULTS_AT_ONCE // targets)
     many = sources * g.kernel_height * g.kernel_width * targets > WEIGHTS_KEPT
-    together = max(1, min(g.batch, (2 * columns if many else columns) // largest))
-    if not many:  # many weights are better read once, for all images
-        together = min(together, -(-g.batch // jobs))
-    return -(-g.batch // -(-g.batch // together))
+    most = _evenly(g.batch, max(1, min(g.batch, (2 * columns if many else columns) // largest)))
+    if many:  # they are better read once, for all images
+        return most, most
+    return most, _evenly(g.batch, min(most, -(-g.batch // jobs)))
+
+
+def _channels_at_once(sources, taps, numbers):
+    """How many channels, of so many taps and numbers in their planes, are filled at once."""
+    least = TAPS_AT_ONCE // max(1, taps)  # or the blocks are too short
+    return _evenly(sources, max(1, least, NUMBERS_AT_ONCE // numbers))
 
 
 def _plan(geometry, channels, in_place, plane, step, deals, phases, steps, out_step, jobs, n):
@@ -525,7 +536,7 @@ def _plan(geometry, channels, in_place, plane, step, deals, phases, steps, out_s
     A phase is (weights, deals and shifts of its taps, first row, column, rows, columns).
     """
     g, (sources, targets), (height, width) = geometry, channels, plane[:2]
-    images = _images_together(g, sources, targets, phases[0][-2] * phases[0][-1], jobs)
+    most, images = _images_together(g, sources, targets, phases[0][-2] * phases[0][-1], jobs)
     farthest = max((shift for phase in phases for _, shift in phase[1]), default=0)
     length = height * width if in_place else round_up(images * height * width + farthest, 16)
     channel, alone = np.arange(sources)[:, np.newaxis], len(phases) == 1 and out_step == (1, 1)
@@ -540,10 +551,9 @@ def _plan(geometry, channels, in_place, plane, step, deals, phases, steps, out_s
         begin += sources * len(where)
         end = (images - 1) * lie[3] + (lie[0] - 1) * lie[2] + lie[1]
         space += round_up(end, 3 * n) * targets
-    least = TAPS_AT_ONCE // max(1, *(phase[1] for phase in table))  # or the blocks are too short
-    at_once = sources if in_place else max(1, least, NUMBERS_AT_ONCE // (len(deals) * length))
-    at_once = -(-sources // -(-sources // at_once))
-    if not in_place:
+    at_once, taps = sources, max(len(where) for where, *_ in phases)
+    if not in_place:  # here chains of sums are cut: not knowing of `images`, which knows `jobs`
+        at_once = _channels_at_once(sources, taps, len(deals) * (most * height * width + farthest))
         space += at_once * len(deals) * length + 3 * n
     items = -(-g.batch // images) * g.groups
     parts = 1 if items % jobs == 0 or items > 4 * jobs else min(jobs, -(-targets // 8))
