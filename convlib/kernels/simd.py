@@ -5,12 +5,14 @@ A vector holds as many numbers as one register of the processor that Numba compi
 16, 8 or 4 in float32, half as many in float64. Chapter 10 builds this module.
 """
 
+import dis
 import hashlib
 import inspect
 import os
 import pickle
 import sys
 import warnings
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -195,15 +197,26 @@ def _holds_array(value):
     return isinstance(value, np.ndarray)
 
 
+def _outside(function):
+    """What a function uses without being handed it: names, modules' names, defaults."""
+    found, before = {"of a default": function.__defaults__}, None
+    names, cells = function.__code__.co_freevars, function.__closure__ or ()
+    for name, cell in zip(names, cells, strict=True):
+        with suppress(ValueError):  # nothing is in it yet
+            found[name] = cell.cell_contents
+    for step in dis.get_instructions(function):
+        if step.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
+            found[step.argval] = before = function.__globals__.get(step.argval)
+        elif step.opname in ("LOAD_ATTR", "LOAD_METHOD") and inspect.ismodule(before):
+            found[step.argval] = before = getattr(before, step.argval, None)
+        else:
+            before = None
+    return found
+
+
 def _refuse_arrays(function):
     """Raise TypeError if a function uses an array that it is not handed over."""
-    outside = inspect.getclosurevars(function)
-    found = {**outside.globals, **outside.nonlocals}
-    for name, module in list(found.items()):
-        if inspect.ismodule(module):
-            found |= {f"{name}.{each}": getattr(module, each, None) for each in outside.unbound}
-    found["of a default"] = function.__defaults__
-    for name, value in found.items():
+    for name, value in _outside(function).items():
         if _holds_array(value):
             raise TypeError(
                 f"{function.__name__}: expected arrays as arguments, but it uses the array "
