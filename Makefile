@@ -118,9 +118,11 @@ as-on-%: .venv/.installed
 	@rm -rf _build/machines/$*
 	@$(BIN)/python tools/machines.py $* $(MAKE) once-more
 
+IN_BOUNDS := what_lies_around_the_arrays_stays_as_it_is arrays_at_the_edge_of_forbidden_pages
+
 once-more:
 	$(BIN)/python $(NBVAL)
-	$(BIN)/python -m pytest --quiet --numprocesses=2 $(TESTS_OF_CONVLIB)
+	$(BIN)/python -m pytest --quiet --numprocesses=2 $(TESTS_OF_CONVLIB) $(IN_BOUNDS:%=tests/test_bounds.py::test_%)
 
 # The tests of convlib once more, with the oldest NumPy and Numba that pyproject.toml allows, and without matplotlib.
 LOWEST := $(shell sed -n '/^dependencies/s/>=\([0-9.]*\),<[0-9]*/==\1.*/gp' pyproject.toml | tr -d '[]",' | cut -d= -f2-)

@@ -49,6 +49,17 @@ def test_code_for_another_machine_is_for_its_registers_alone(name):
     assert size == BYTES[name]  # the vectors of convlib
 
 
+@pytest.mark.skipif("no x86-64" in machines.missing("sse2", *HERE), reason="LLVM knows other processors here")
+@pytest.mark.parametrize("name, size", [("avx512", 64), ("avx2", 32), ("sse2", 16)])
+def test_where_nothing_is_compiled_any_machine_can_have_any_vectors(name, size):
+    """So `make coverage` asks the same of every machine: it follows the lines that the widest vectors need."""
+    program = "from convlib.kernels import simd; print(simd.REGISTER_BYTES)"
+    assert int(run("-c", program, **machines.settings(name), NUMBA_DISABLE_JIT="1")) == size
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    widest = f"NUMBA_DISABLE_JIT=1 NUMBA_CPU_NAME={machines.MACHINES['avx512'][0]} NUMBA_CPU_FEATURES= COVERAGE_FILE"
+    assert widest in makefile
+
+
 def test_each_machine_has_code_of_its_own():
     settings = [machines.settings(name) for name in machines.MACHINES]
     for name in ("NUMBA_CACHE_DIR", "NUMBA_CPU_NAME"):
