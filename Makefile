@@ -6,6 +6,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 # The pages in reading order: a later chapter may import what an earlier one exports.
 CHAPTERS := $(shell sed -n 's|^ *- file: *chapters/||p' _toc.yml)
+# Outputs are compared; a kernel that dies or hangs is noticed. With nothing compiled before, the slowest cell takes ten
+# seconds on two cores that have nothing else to do; the limit is for those that never end.
+NBVAL := -m pytest --quiet -p tools.kernel_watch --nbval --nbval-current-env --nbval-cell-timeout=120 \
+  --nbval-kernel-startup-timeout=120 --numprocesses=2 --dist=loadfile chapters
 # Folders are listed too: their time changes when a file is removed.
 find = $(shell find $(1) \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -o $(2) -print)
 NOTEBOOKS := $(wildcard chapters/*.ipynb)
@@ -14,14 +18,16 @@ LIBRARY := $(call find,convlib,-name '*.py')
 RESULTS := $(call find,benchmarks/results,)
 PAGES := $(call find,chapters tools/book,) _config.yml _toc.yml
 
-.PHONY: help book test bounds coverage lowest parity bench lab text store rerun export browser clean distclean
+.PHONY: help book test bounds coverage machines once-more lowest parity bench lab text store rerun export browser \
+  clean distclean
 .DELETE_ON_ERROR:
 
 help:
 	@echo 'make book      confirm the stored outputs, build the pages, say where they are'
-	@echo 'make test      the book, then everything else that must hold (what CI runs)'
+	@echo 'make test      the book, then everything else that must hold on this machine'
 	@echo 'make bounds    the tests of convlib, compiled with a check of every index (part of make test)'
 	@echo 'make coverage  the tests of convlib without compiling, and how much of it they reach (part of make test)'
+	@echo 'make machines  chapters and tests of convlib, compiled as for machines with other vectors: AVX2, plain x86-64'
 	@echo 'make lowest    the tests of convlib with the oldest NumPy and Numba that it may be used with'
 	@echo 'make parity    compare the results with PyTorch and with the tests of ONNX'
 	@echo 'make lab       open the chapters in JupyterLab'
@@ -57,7 +63,7 @@ help:
 _build/.confirmed: $(NOTEBOOKS) $(LIBRARY) $(RESULTS) .venv/.installed
 	@mkdir -p _build && rm -f $@
 	@echo 'Running every chapter and comparing its outputs with the stored ones ...'
-	@$(BIN)/python -m pytest --quiet --nbval --nbval-current-env --numprocesses=2 --dist=loadfile chapters
+	@$(BIN)/python $(NBVAL)
 	@touch $@
 
 # Always a full build: an incremental one forgets the warnings of pages it does not read again.
@@ -91,17 +97,32 @@ bounds: .venv/.installed
 	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR='$(CURDIR)/_build/bounds' \
 	  $(BIN)/python -m pytest --quiet --numprocesses=2 $(TESTS_OF_CONVLIB)
 
-# Not compiled, so that every line can be followed; the few lines that only exist when something is compiled are
-# reached by a second and a third program, which compile anew.
+# Not compiled, so that every line can be followed; and on every machine as with the widest vectors, since the blocks that
+# a computation is cut into follow them. The few lines that only exist when something is compiled are reached by a second
+# and a third program, which compile anew.
 coverage: .venv/.installed
 	@mkdir -p _build && rm -rf _build/coverage && mkdir _build/coverage
-	NUMBA_DISABLE_JIT=1 COVERAGE_FILE=_build/coverage/data \
+	NUMBA_DISABLE_JIT=1 NUMBA_CPU_NAME=skylake-avx512 NUMBA_CPU_FEATURES= COVERAGE_FILE=_build/coverage/data \
 	  $(BIN)/python -m pytest --quiet --numprocesses=2 --cov=convlib --cov-report= $(TESTS_OF_CONVLIB)
 	NUMBA_CACHE_DIR=_build/coverage COVERAGE_FILE=_build/coverage/data PYTHONPATH=. \
 	  $(BIN)/python -m coverage run --append tests/check_kernels.py margins 4
 	NUMBA_CACHE_DIR=_build/coverage COVERAGE_FILE=_build/coverage/data \
 	  $(BIN)/python -m coverage run --append -m pytest --quiet tests/test_board.py
 	COVERAGE_FILE=_build/coverage/data $(BIN)/python -m coverage report --show-missing --fail-under=95
+
+# Chapters and tests of convlib as on machines with other vectors than this one's: Numba compiles for those, and what it
+# compiles is computed here. What this machine cannot run, or has run anyway, is left out, and that is said.
+machines: $(addprefix as-on-,avx512 avx2 sse2)
+
+as-on-%: .venv/.installed
+	@rm -rf _build/machines/$*
+	@$(BIN)/python tools/machines.py $* $(MAKE) once-more
+
+IN_BOUNDS := what_lies_around_the_arrays_stays_as_it_is arrays_at_the_edge_of_forbidden_pages
+
+once-more:
+	$(BIN)/python $(NBVAL)
+	$(BIN)/python -m pytest --quiet --numprocesses=2 $(TESTS_OF_CONVLIB) $(IN_BOUNDS:%=tests/test_bounds.py::test_%)
 
 # The tests of convlib once more, with the oldest NumPy and Numba that pyproject.toml allows, and without matplotlib.
 LOWEST := $(shell sed -n '/^dependencies/s/>=\([0-9.]*\),<[0-9]*/==\1.*/gp' pyproject.toml | tr -d '[]",' | cut -d= -f2-)

@@ -63,7 +63,7 @@ def test_a_notice_stays_until_the_last_job_has_ended():
     time.sleep(0.2)
     assert not taken and notices[board.TAKEN] == 1
     notices[board.ENDED] = 1
-    waiting.join(timeout=60)
+    waiting.join(timeout=600)
     assert taken == [7] and notices[board.TAKEN] == 0
 
 
@@ -96,7 +96,7 @@ def test_several_threads_post_at_once_more_than_the_board_has_room_for():
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=120)
+        thread.join(timeout=600)
     assert not any(thread.is_alive() for thread in threads) and not wrong
 
 
@@ -136,7 +136,7 @@ def test_packed_arrays_are_neither_kept_nor_freed():
 def test_threads_fall_asleep_and_are_woken_again():
     for _ in range(3):
         assert counted(3) == [3] * 3
-        end = time.monotonic() + 30
+        end = time.monotonic() + 600
         while parallel._pool.awake and time.monotonic() < end:
             time.sleep(0.01)
         assert parallel._pool.awake == 0

@@ -484,7 +484,7 @@ print(json.dumps(said))
 
 @pytest.mark.skipif(SLOW, reason="about missing Numba")
 def test_without_numba_the_names_are_fewer():
-    done = subprocess.run([sys.executable, "-c", PROGRAM], cwd=ROOT, capture_output=True, text=True, timeout=120,
+    done = subprocess.run([sys.executable, "-c", PROGRAM], cwd=ROOT, capture_output=True, text=True, timeout=1800,
                           env={**os.environ, "PYTHONPATH": str(ROOT)})  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {
