@@ -254,6 +254,7 @@ CURVES = {  # a function, its derivative, numbers to try it at
     "sqrt near its border": (np.sqrt, lambda x: 0.5 / np.sqrt(x), np.exp(2 * random(40))),
     "a narrow bump": (lambda x: np.exp(-(1e6 * x**2)), lambda x: -2e6 * x * np.exp(-(1e6 * x**2)), 1e-3 * random(320)),
     "quick waves": (lambda x: np.sin(50 * x), lambda x: 50 * np.cos(50 * x), random(40)),
+    "waves too quick for the usual step": (lambda x: np.sin(1e6 * x), lambda x: 1e6 * np.cos(1e6 * x), X[0] / 1e6),
     "a line with ripples": (lambda x: x + 1e-6 * np.tanh(x), lambda x: 1 + 1e-6 / np.cosh(x) ** 2, random(40)),
     "a bump that a one hides": (lambda x: 1 + np.exp(-(x**2)), lambda x: -2 * x * np.exp(-(x**2)), 6 * random(40)),
     "digits lost": (lambda x: (np.sin(x) + 1e4) - 1e4, np.cos, random(40)),
@@ -265,9 +266,10 @@ CURVES = {  # a function, its derivative, numbers to try it at
 def test_curves_are_checked_number_by_number(name):
     function, derivative, x = CURVES[name]
     flow = random(len(x), seed=1)
+    places = (0, len(x) // 2, len(x) - 1)
     right = derivative(x) * flow
     assert check_gradient(function, x, right, flow) < 1e-10
-    for place in (0, 17, 39):
+    for place in places:
         if abs(right[place]) > 1e-6 * abs(function(x[place])):
             wrong = right.copy()
             wrong[place] *= 1.01
@@ -290,6 +292,19 @@ def test_one_number_alone_and_numbers_that_no_output_hears():
     check_gradient(lambda x: x[::2], random(3), [1, 0, 2], [1, 2])
     with pytest.raises(AssertionError, match=r"\(1,\): got 1e-09, numerically 0"):
         check_gradient(lambda x: x[::2], random(3), [1, 1e-9, 2], [1, 2])
+
+
+def test_a_small_curve_beside_a_large_number_is_measured_with_a_longer_step():
+    x, flow = random(6), random(6, seed=1)
+    right = 1e-5 * np.cos(x) * flow
+    check_gradient(lambda x: 1 + 1e-5 * np.sin(x), x, right, flow)
+    with pytest.raises(AssertionError):
+        check_gradient(lambda x: 1 + 1e-5 * np.sin(x), x, right * (1 + 2e-6), flow)
+
+
+def test_the_worst_place_is_the_worst_at_its_own_scale():
+    with pytest.raises(AssertionError, match=r"worst place is \(1,\): got 2, numerically 1"):
+        check_gradient(lambda x: x * [1e6, 1], random(2), [1e6 + 100, 2], [1, 1])
 
 
 def strict_log(x):
