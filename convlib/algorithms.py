@@ -1,6 +1,12 @@
 # Exported from chapters/ by tools/export.py: edit the chapter, not this file.
 """All algorithms that compute a layer, by name, and the rules that choose among them.
 
+Where `LOCAL_ERROR` says True, the error at a result is at most n e S: n counts the products
+that the result reads, and one for the bias; e is 2**-24 in float32 and 2**-53 in float64; S is
+the sum of their sizes, each at least the smallest normal number. Results are cut off after
+chains of sums far shorter than n, so it is much less. `convlib.kernels.winograd` and
+`convlib.kernels.fourier` state their own bounds.
+
 Chapter 15 builds this module.
 """
 
@@ -14,6 +20,7 @@ from convlib.kernels import fourier
 
 __all__ = [
     "ALGORITHMS",
+    "LOCAL_ERROR",
     "suits",
     "work",
     "fourier_work",
@@ -57,6 +64,11 @@ except ImportError:
     warnings.warn("Numba is missing: convlib computes with NumPy alone", stacklevel=2)
 
 ALGORITHMS = _compiled | {"fft": fourier, "numpy": numpy_kernels}
+
+LOCAL_ERROR = {  # whether the error at a result is bounded by what this result reads
+    "tiny": True, "thin": True, "depthwise": True, "channels": True, "gemm": True,
+    "direct": True, "loops": True, "numpy": True, "winograd": False, "fft": False,
+}  # fmt: skip
 
 
 def suits(name, geometry, dtype):
@@ -116,11 +128,16 @@ def _is_thin(geometry):
     return min(g.in_channels, g.out_channels) // g.groups < ENOUGH_CHANNELS
 
 
+def _shares_tiles(geometry):
+    """Whether enough channels, and more than one place, share the transforms of tiles."""
+    return not _is_thin(geometry) and geometry.out_height * geometry.out_width > 1
+
+
 def _choose_correlation(sources, geometry, can):
     """Name the algorithm that makes images from the images of so many channels."""
     if work(geometry) <= FEW and can("tiny"):
         return "tiny"
-    if not _is_thin(geometry) and can("winograd"):
+    if _shares_tiles(geometry) and can("winograd"):
         return "winograd"
     if _fourier_pays(geometry) and can("fft"):
         return "fft"
@@ -150,7 +167,7 @@ def choose_weight_grad(geometry, can):
     """Name the algorithm for the gradient of the weights (Chapter 15)."""
     if work(geometry) <= FEW and can("tiny"):
         return "tiny"
-    if not _is_thin(geometry) and can("winograd"):
+    if _shares_tiles(geometry) and can("winograd"):
         return "winograd"
     if _fourier_pays(geometry, FOURIER_WEIGHTS) and can("fft"):
         return "fft"
@@ -162,26 +179,30 @@ def choose_weight_grad(geometry, can):
 
 
 class _Switch:
-    """Whether Winograd's algorithm may be chosen: one for all threads."""
+    """Whether algorithms may be chosen whose error is not local: one for all threads."""
 
     winograd = True
 
 
 def get_winograd():
-    """Return whether Winograd's algorithm may be chosen (Chapter 15)."""
+    """Return whether Winograd's algorithm, and the FFT, may be chosen (Chapter 15)."""
     return _Switch.winograd
 
 
 def set_winograd(on):
-    """Allow Winograd's algorithm in float32, or switch it off, for the whole process.
+    """Allow Winograd's algorithm and the FFT, or switch both off, for the whole process.
 
-    It is faster than the others and a little less exact. It is on at first; float64 never
-    uses it. A call that names `algorithm="winograd"` gets it in any case.
+    They are faster than the others where they are chosen, and a little less exact: their error
+    at a result may be as large as about 1e-4 (float32) of the largest number that it reads,
+    times the sum of its weights; where it would be larger, the call falls back. Without them,
+    the error is bounded by the products that the result itself reads
+    (`convlib.algorithms.LOCAL_ERROR`). Both are on at first. A call that names
+    `algorithm="winograd"` or `"fft"` gets it in any case.
 
     Parameters
     ----------
     on : bool
-        False: no call chooses Winograd's algorithm any more. True: as at first.
+        False: no call chooses an algorithm whose error is not local. True: as at first.
 
     Raises
     ------
@@ -201,20 +222,20 @@ RULES = {"forward": choose_forward, "input_grad": choose_input_grad, "weight_gra
 
 
 @lru_cache(maxsize=4096)
-def _chosen(direction, geometry, char, winograd):
+def _chosen(direction, geometry, char, local):
     """The name, remembered for the layers that come again and again."""
     if char not in "fd" or 0 in geometry[:4]:  # whole numbers, or nothing to compute
         return "numpy"
 
     def can(name):
-        if name == "winograd" and not winograd:
+        if local and not LOCAL_ERROR[name]:
             return False
         return name in ALGORITHMS and suits(name, geometry, np.dtype(char))
 
     return RULES[direction](geometry, can)
 
 
-def choose(direction, geometry, dtype):
+def choose(direction, geometry, dtype, local=False):
     """Return the name of the algorithm that is chosen for a layer.
 
     Parameters
@@ -225,6 +246,8 @@ def choose(direction, geometry, dtype):
         The layer, from `convlib.shapes.conv2d_geometry`.
     dtype : data type
         Of the numbers.
+    local : bool
+        Whether only those may be chosen whose error is local, wherever the switch stands.
 
     Returns
     -------
@@ -234,7 +257,8 @@ def choose(direction, geometry, dtype):
     -----
     Source: Chapter 15.
     """
-    return _chosen(direction, geometry, np.dtype(dtype).char, _Switch.winograd)
+    local = bool(local) or not _Switch.winograd
+    return _chosen(direction, geometry, np.dtype(dtype).char, local)
 
 
 def check_algorithm(algorithm, geometry, dtype):

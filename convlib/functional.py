@@ -93,8 +93,11 @@ def _make_plan(direction, algorithm, dtype, sizes, settings):
         algorithms.check_algorithm(algorithm, geometry, dtype)
         if 0 in geometry[:4]:  # nothing to compute
             name = "numpy"
-    names = (each for each in (name, "direct", "loops", "numpy") if each in algorithms.ALGORITHMS)
-    return Plan(geometry, batched, tuple(names), 1 if name == "tiny" else _jobs(geometry))
+    names = [name, "direct", "loops", "numpy"]
+    if not algorithms.LOCAL_ERROR[name]:  # where it gives up, the next best
+        names.insert(1, algorithms.choose(direction, geometry, dtype, local=True))
+    names = tuple(each for each in dict.fromkeys(names) if each in algorithms.ALGORITHMS)
+    return Plan(geometry, batched, names, 1 if name == "tiny" else _jobs(geometry))
 
 
 @lru_cache(maxsize=1024)

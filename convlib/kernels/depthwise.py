@@ -11,6 +11,7 @@ import numpy as np
 from convlib import parallel
 from convlib.kernels import thin
 from convlib.kernels.padded import fill_plane, plane_for
+from convlib.kernels.shuffles import plus
 from convlib.kernels.simd import (
     all_finite,
     broadcast,
@@ -24,7 +25,15 @@ from convlib.kernels.simd import (
     total,
 )
 
-__all__ = ["correlate_3x3", "sum_products_3x3", "suits", "forward", "input_grad", "weight_grad"]
+__all__ = [
+    "correlate_3x3",
+    "ROWS_SUMMED",
+    "sum_products_3x3",
+    "suits",
+    "forward",
+    "input_grad",
+    "weight_grad",
+]
 
 
 # Chapter "Thin layers" (chapters/12_thin.ipynb)
@@ -121,12 +130,39 @@ def _some_row(array, place, row, rows, columns, q):
     return load_some(array, place + row * columns + q, columns - q if row < rows else 0)
 
 
+@inlined
+def _sum_rows(planes, flow, f, some, size, step):
+    """The sums of the nine weights for some rows of flow: they begin at zero."""
+    (rows, columns), zero = size, load_some(planes, 0, 0)
+    upper = zero, zero, zero
+    middle, lower = upper, upper
+    for p in range(some[0], some[1], 4):
+        for q in range(0, columns, lanes(planes)):
+            four = (_some_row(flow, f, p, rows, columns, q),
+                    _some_row(flow, f, p + 1, rows, columns, q),
+                    _some_row(flow, f, p + 2, rows, columns, q),
+                    _some_row(flow, f, p + 3, rows, columns, q))
+            upper, middle, lower = _add_four_rows(
+                planes, p * step + q, step, four, upper, middle, lower
+            )
+    return upper, middle, lower
+
+
+@inlined
+def _plus_3(a, b):
+    return plus(a[0], b[0]), plus(a[1], b[1]), plus(a[2], b[2])
+
+
+ROWS_SUMMED = 1000  # of one vector of flow, in sums that begin at zero
+
+
 @compiled
 def sum_products_3x3(job, jobs, images, grad_output, sums, size, layout, workspace):
     """Compute the sums of one job's share of the output channels (Chapter 12)."""
     channels, multiplier, height, width, rows, columns = size
     batch, step = images.size // (channels * height * width), layout.width
     n, outputs = lanes(images), channels * multiplier
+    portion = max(1, ROWS_SUMMED // ((columns + n - 1) // n) // 4) * 4
     for o in range(outputs * job // jobs, outputs * (job + 1) // jobs):
         zero = load_some(images, 0, 0)
         upper = zero, zero, zero
@@ -135,15 +171,10 @@ def sum_products_3x3(job, jobs, images, grad_output, sums, size, layout, workspa
             start = (i * channels + o // multiplier) * height * width
             fill_plane(images, start, height, width, layout, workspace, 0)
             f = (i * outputs + o) * rows * columns
-            for p in range(0, rows, 4):
-                for q in range(0, columns, n):
-                    flow = (_some_row(grad_output, f, p, rows, columns, q),
-                            _some_row(grad_output, f, p + 1, rows, columns, q),
-                            _some_row(grad_output, f, p + 2, rows, columns, q),
-                            _some_row(grad_output, f, p + 3, rows, columns, q))
-                    upper, middle, lower = _add_four_rows(
-                        workspace, p * step + q, step, flow, upper, middle, lower
-                    )
+            for p in range(0, rows, portion):
+                a, b, c = _sum_rows(workspace, grad_output, f, (p, min(rows, p + portion)),
+                                    (rows, columns), step)
+                upper, middle, lower = _plus_3(upper, a), _plus_3(middle, b), _plus_3(lower, c)
         w = 9 * o
         sums[w], sums[w + 1], sums[w + 2] = total(upper[0]), total(upper[1]), total(upper[2])
         w += 3

@@ -2,6 +2,15 @@
 """Large kernels: the layer as a product of values at many points (FFT).
 
 Chapter 15 builds this module. It needs NumPy alone.
+
+The error at a result is bounded by the whole image: by 16 e |X| |W| (measured against float64,
+on hostile numbers, too; in theory it grows with the logarithm of the points and with the
+channels). e is 2**-24 or 2**-53; |X| is the root of the sum of squares of an image's group of
+channels, |W| that of the second factor, a kernel or a channel's flow. Where |X| |W| is more
+than `ranges.RANGE` times the largest number that a result reads, times the sum of the sizes of
+what it is multiplied with, the functions return None. A result at the rim that reads less than
+half of the rows or columns that others read may have the image's mean size for the largest
+number, and the whole second factor.
 """
 
 from functools import lru_cache
@@ -10,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from convlib import parallel
+from convlib.kernels import ranges
 from convlib.shapes import output_shape
 
 __all__ = [
@@ -18,6 +28,7 @@ __all__ = [
     "KERNEL_VALUES",
     "ROWS_AT_ONCE",
     "SMALL_PRODUCT",
+    "HALF",
     "FourierPlan",
     "suits",
     "points_for",
@@ -36,6 +47,7 @@ VALUES_NEARBY = 2**16  # so many stay in the small cache
 KERNEL_VALUES = 2**18  # so many values of kernels in the large one
 ROWS_AT_ONCE = 32  # rows of points
 SMALL_PRODUCT = 2**16  # a product of matrices with more multiplications starts BLAS's threads
+HALF = 0.5  # of the most rows that a result reads, and of the most columns
 
 
 class FourierPlan(NamedTuple):
@@ -95,15 +107,20 @@ def fourier_plan(geometry, char):
     return FourierPlan(rows, columns, half, down.astype(dtype), across.astype(dtype))
 
 
+def _spread(images, step):
+    """Images whose numbers are so far apart, with zeros between."""
+    if step == (1, 1):
+        return images
+    *front, rows, columns = images.shape
+    size = (rows - 1) * step[0] + 1, (columns - 1) * step[1] + 1
+    spread = np.zeros((*front, *size), images.dtype)
+    spread[..., :: step[0], :: step[1]] = images
+    return spread
+
+
 def _values(images, step, plan):
     """The values of images; `step` is the distance of their numbers, with zeros between."""
-    if step != (1, 1):
-        *front, rows, columns = images.shape
-        size = (rows - 1) * step[0] + 1, (columns - 1) * step[1] + 1
-        spread = np.zeros((*front, *size), images.dtype)
-        spread[..., :: step[0], :: step[1]] = images
-        images = spread
-    return np.fft.rfft2(images, s=(plan.rows, plan.columns))
+    return np.fft.rfft2(_spread(images, step), s=(plan.rows, plan.columns))
 
 
 def _numbers(values, step, size, plan):
@@ -292,7 +309,6 @@ def _correlate(images, steps, kernels, powers, bias, geometry, plan, output, job
         parallel.run(_multiply, jobs, space, values.dtype, values, parts, *powers, results)
         parallel.run(_collect, jobs, 0, images.dtype, results, bias, steps[1], plan, output[some])
         del values, results  # before the next ones are made
-    return output if _is_finite(output) else None
 
 
 def _by_tap(weight, geometry, axes, plan):
@@ -303,50 +319,134 @@ def _by_tap(weight, geometry, axes, plan):
     return kernels.transpose(3, 4, 0, *axes)
 
 
+def _least_read(direction, geometry, planes, means):
+    """The largest number that a result reads, the least of these; and if some read only zeros."""
+    rows, columns = ranges.enough_read(direction, geometry, HALF)
+    whole = rows.enough.all() and columns.enough.all()
+    if geometry.stride == geometry.dilation == (1, 1):
+        least = ranges.least_of_blocks(planes, (rows.least, columns.least))
+        if least.all() and (whole or planes.all()):
+            return least if whole else np.minimum(least, means), False
+    step = geometry.stride if direction == "input_grad" else (1, 1)
+    reads = ranges.largest_read(direction, geometry, _spread(planes, step))
+    silent = (reads == 0).any(axis=(1, 2))
+    reads[reads == 0] = np.inf
+    least = reads[:, rows.enough][..., columns.enough].min(axis=(1, 2), initial=np.inf)
+    return least if whole else np.minimum(least, means), silent
+
+
+def _look(job, jobs, images, direction, geometry, apart, silent, workspace):
+    """For a job's share of the images: how many times what is read there is."""
+    step = max(1, VALUES_NEARBY // images[0, 0].size)
+    items = [(n, k) for n in range(len(images)) for k in range(0, images.shape[1], step)]
+    with np.errstate(all="ignore"):
+        for n, k in items[job::jobs]:
+            some = n, slice(k, k + step)
+            sizes = np.abs(images[some])
+            sums, planes = sizes.sum(axis=(1, 2, 3)), sizes.max(axis=1)
+            whole = np.sqrt(planes.max(axis=(1, 2))) * np.sqrt(sums)
+            least, silent[some] = _least_read(direction, geometry, planes, sums / sizes[0].size)
+            apart[some] = np.where(sums == 0, 0, whole / least)
+
+
+def _excess(direction, geometry, kernels):
+    """The same for kernels (K, numbers that meet a number of an image, rows, columns)."""
+    with np.errstate(all="ignore"):
+        sizes = largest = 0
+        for n in range(kernels.shape[1]):
+            some = np.abs(kernels[:, n])
+            sizes, largest = sizes + some, np.maximum(largest, some.max(axis=(1, 2)))
+        whole = np.sqrt(largest) * np.sqrt(sizes.sum(axis=(1, 2)))
+        return ranges.excess(whole, sizes, *ranges.enough_read(direction, geometry, HALF))
+
+
+def _zeros_read(direction, images, kernels, geometry, jobs):
+    """Where results read nothing but zeros; None if values would not be exact enough."""
+    apart, silent = np.empty(images.shape[:2]), np.empty(images.shape[:2], bool)
+    parallel.run(_look, jobs, 0, images.dtype, images, direction, geometry, apart, silent)
+    if not apart.max(initial=0) * _excess(direction, geometry, kernels) <= ranges.RANGE:
+        return None
+    step, zeros = geometry.stride if direction == "input_grad" else (1, 1), []
+    for n, k in np.argwhere(silent):
+        planes = _spread(np.abs(images[n, k]).max(axis=0), step)
+        zeros.append((n, k, ranges.largest_read(direction, geometry, planes) == 0))
+    return zeros
+
+
 def forward(input, weight, bias, geometry, jobs):
-    """Return the output, or None if something in it is not finite (Chapter 15)."""
+    """Return the output, or None if it is not finite or not exact enough (Chapter 15)."""
     g, plan = geometry, fourier_plan(geometry, input.dtype.char)
+    images = input.reshape(g.batch, g.groups, -1, g.height, g.width)
+    zeros = _zeros_read("forward", images, weight, g, jobs)
+    if zeros is None:
+        return None
     output = np.empty(output_shape(g), input.dtype)
     if g.in_channels == g.groups:
         arguments = input, weight, bias, g, plan, output
         parallel.run(_forward_alone, jobs, 0, input.dtype, *arguments)
-        return output if _is_finite(output) else None
-    kernels, powers = _by_tap(weight, g, (2, 1), plan), (plan.down, plan.across)
-    steps = (1, 1), g.stride
-    return _correlate(input, steps, kernels, powers, bias, g, plan, output, jobs)
+    else:
+        kernels, powers = _by_tap(weight, g, (2, 1), plan), (plan.down, plan.across)
+        _correlate(input, ((1, 1), g.stride), kernels, powers, bias, g, plan, output, jobs)
+    results = output.reshape(g.batch, g.groups, -1, g.out_height, g.out_width)
+    for n, k, places in zeros:
+        results[n, k][:, places] = bias.reshape(g.groups, -1, 1)[k]
+    return output if _is_finite(output) else None
 
 
 def input_grad(weight, grad_output, geometry, jobs):
-    """Return the learning flow, or None if something in it is not finite (Chapter 15)."""
+    """Return the learning flow, or None if it is not finite or not exact enough (Chapter 15)."""
     g, plan = geometry, fourier_plan(geometry, weight.dtype.char)
+    images = grad_output.reshape(g.batch, g.groups, -1, g.out_height, g.out_width)
+    kernels = weight.reshape(g.groups, -1, *weight.shape[1:]).swapaxes(1, 2)
+    kernels = kernels.reshape(g.in_channels, -1, g.kernel_height, g.kernel_width)
+    zeros = _zeros_read("input_grad", images, kernels, g, jobs)
+    if zeros is None:
+        return None
     grad_input = np.empty(g[:4], weight.dtype)
     if g.in_channels == g.groups:
         arguments = weight, grad_output, g, plan, grad_input
         parallel.run(_input_grad_alone, jobs, 0, weight.dtype, *arguments)
-        return grad_input if _is_finite(grad_input) else None
-    kernels, powers = _by_tap(weight, g, (1, 2), plan), (plan.down.conj(), plan.across.conj())
-    steps, no_bias = (g.stride, (1, 1)), np.zeros(g.in_channels, weight.dtype)
-    return _correlate(grad_output, steps, kernels, powers, no_bias, g, plan, grad_input, jobs)
+    else:
+        kernels, powers = _by_tap(weight, g, (1, 2), plan), (plan.down.conj(), plan.across.conj())
+        steps, no_bias = (g.stride, (1, 1)), np.zeros(g.in_channels, weight.dtype)
+        _correlate(grad_output, steps, kernels, powers, no_bias, g, plan, grad_input, jobs)
+    results = grad_input.reshape(g.batch, g.groups, -1, g.height, g.width)
+    for n, k, places in zeros:
+        results[n, k][:, places] = 0
+    return grad_input if _is_finite(grad_input) else None
+
+
+def _sum_over_images(input, grad_output, geometry, plan, jobs):
+    """The gradient of the weights, some images at a time."""
+    g, sources, targets = geometry, *(len(x[0]) // geometry.groups for x in (input, grad_output))
+    sums = np.zeros((g.kernel_height, g.kernel_width, g.groups, sources, targets), input.dtype)
+    some_images = _portions(g, plan)
+    step = max(1, min(16, SMALL_PRODUCT // (some_images[0].stop * targets)))
+    space = step * sums[0, 0, :, 0].size * (ROWS_AT_ONCE * g.kernel_width + plan.half)
+    for some in some_images:
+        values = _sorted_values(input[some], (1, 1), g, plan, jobs)
+        flows = _sorted_values(grad_output[some], g.stride, g, plan, jobs)
+        np.conj(flows, out=flows)
+        parallel.run(_contract, jobs, space, values.dtype, values, flows, step, plan, sums)
+        del values, flows  # before the next ones are made
+    return sums.transpose(2, 4, 3, 0, 1)
 
 
 def weight_grad(input, grad_output, geometry, jobs):
-    """Return the gradient of the weights, or None if it is not finite (Chapter 15)."""
-    g, plan, dtype = geometry, fourier_plan(geometry, input.dtype.char), input.dtype
-    sources, targets = g.in_channels // g.groups, g.out_channels // g.groups
-    grad_weight = np.empty((g.out_channels, sources, g.kernel_height, g.kernel_width), dtype)
+    """Return the gradient of the weights; None if not finite or exact enough (Chapter 15)."""
+    g, plan = geometry, fourier_plan(geometry, input.dtype.char)
+    images, kernels = input.swapaxes(0, 1)[np.newaxis], grad_output.swapaxes(0, 1)
+    zeros = _zeros_read("weight_grad", images, kernels, g, jobs)
+    if zeros is None:
+        return None
+    sources = g.in_channels // g.groups
+    grad_weight = np.empty((g.out_channels, sources, g.kernel_height, g.kernel_width), input.dtype)
+    by_group = grad_weight.reshape(g.groups, -1, *grad_weight.shape[1:])
     if g.in_channels == g.groups:
         arguments = input, grad_output, g, plan, grad_weight
-        parallel.run(_weight_grad_alone, jobs, 0, dtype, *arguments)
+        parallel.run(_weight_grad_alone, jobs, 0, input.dtype, *arguments)
     else:
-        sums = np.zeros((*grad_weight.shape[2:], g.groups, sources, targets), dtype)
-        some_images = _portions(g, plan)
-        step = max(1, min(16, SMALL_PRODUCT // (some_images[0].stop * targets)))
-        space = step * sums[0, 0, :, 0].size * (ROWS_AT_ONCE * g.kernel_width + plan.half)
-        for some in some_images:
-            values = _sorted_values(input[some], (1, 1), g, plan, jobs)
-            flows = _sorted_values(grad_output[some], g.stride, g, plan, jobs)
-            np.conj(flows, out=flows)
-            parallel.run(_contract, jobs, space, values.dtype, values, flows, step, plan, sums)
-            del values, flows  # before the next ones are made
-        grad_weight[:] = sums.transpose(2, 4, 3, 0, 1).reshape(grad_weight.shape)
+        by_group[:] = _sum_over_images(input, grad_output, g, plan, jobs)
+    for _, k, places in zeros:
+        by_group[k // sources, :, k % sources][:, places] = 0
     return grad_weight if _is_finite(grad_weight) else None

@@ -12,7 +12,7 @@ import numpy as np
 from convlib import parallel
 from convlib.kernels.padded import PaddedPlane, copy_row, fill_planes, forward_plane, plane_for
 from convlib.kernels.plans import backward_axis, divide_up, remembered, round_up
-from convlib.kernels.shuffles import transpose
+from convlib.kernels.shuffles import plus, transpose
 from convlib.kernels.simd import (
     REGISTER_BYTES,
     all_finite,
@@ -43,6 +43,7 @@ __all__ = [
     "sum_products",
     "PLACES",
     "PLACES_TRANSPOSED",
+    "IMAGES",
     "SECTIONS",
     "WeightPlan",
     "SIDE_BY_SIDE",
@@ -483,10 +484,11 @@ def _load_4(array, x):
 
 
 @inlined
-def _store_4(array, x, a):
-    n = lanes(array)
-    store(array, x, a[0]), store(array, x + n, a[1])
-    store(array, x + 2 * n, a[2]), store(array, x + 3 * n, a[3])
+def _add_4(array, x, a):
+    """Add four vectors to those in memory."""
+    n, (b0, b1, b2, b3) = lanes(array), _load_4(array, x)
+    store(array, x, plus(b0, a[0])), store(array, x + n, plus(b1, a[1]))
+    store(array, x + 2 * n, plus(b2, a[2])), store(array, x + 3 * n, plus(b3, a[3]))
 
 
 @inlined
@@ -510,8 +512,9 @@ def _products_4x5(planes, five, flow, f, channels, rows, columns, width, sums, r
     step, (begin, end, length) = 4 * lanes(planes), rows
     f1, f2 = f + min(1, channels - 1) * length, f + min(2, channels - 1) * length
     f3 = f + min(3, channels - 1) * length
-    a, b, c = _load_4(sums, r), _load_4(sums, r + step), _load_4(sums, r + 2 * step)
-    d, e = _load_4(sums, r + 3 * step), _load_4(sums, r + 4 * step)
+    zero = load_some(planes, 0, 0)
+    a = zero, zero, zero, zero
+    b, c, d, e = a, a, a, a
     for p in range(begin, end):
         for column in range(0, columns, lanes(planes)):
             x, q, count = p * width + column, p * columns + column, columns - column
@@ -522,16 +525,15 @@ def _products_4x5(planes, five, flow, f, channels, rows, columns, width, sums, r
             c = _times_4(k, load(planes, x + five[2]), c)
             d = _times_4(k, load(planes, x + five[3]), d)
             e = _times_4(k, load(planes, x + five[4]), e)
-    _store_4(sums, r, a), _store_4(sums, r + step, b), _store_4(sums, r + 2 * step, c)
-    _store_4(sums, r + 3 * step, d), _store_4(sums, r + 4 * step, e)
+    _add_4(sums, r, a), _add_4(sums, r + step, b), _add_4(sums, r + 2 * step, c)
+    _add_4(sums, r + 3 * step, d), _add_4(sums, r + 4 * step, e)
 
 
 @inlined
 def _products_1x5(planes, five, flow, f, rows, columns, width, sums, r):
     """The same for one channel of flow."""
-    step = 4 * lanes(planes)
-    a, b, c = load(sums, r), load(sums, r + step), load(sums, r + 2 * step)
-    d, e = load(sums, r + 3 * step), load(sums, r + 4 * step)
+    step, a = 4 * lanes(planes), load_some(planes, 0, 0)
+    b, c, d, e = a, a, a, a
     for p in range(rows[0], rows[1]):
         for q in range(0, columns, lanes(planes)):
             x, k = p * width + q, load_some(flow, f + p * columns + q, columns - q)
@@ -540,8 +542,9 @@ def _products_1x5(planes, five, flow, f, rows, columns, width, sums, r):
             c = fma(k, load(planes, x + five[2]), c)
             d = fma(k, load(planes, x + five[3]), d)
             e = fma(k, load(planes, x + five[4]), e)
-    store(sums, r, a), store(sums, r + step, b), store(sums, r + 2 * step, c)
-    store(sums, r + 3 * step, d), store(sums, r + 4 * step, e)
+    for s in (a, b, c, d, e):
+        store(sums, r, plus(load(sums, r), s))
+        r += step
 
 
 @inlined
@@ -575,23 +578,25 @@ def sum_products(job, jobs, images, grad_output, sums, size, plan, workspace):
     r = sources * phase_length + n  # the vectors of sums stand behind the planes
     for item in range(job, sections * groups, jobs):
         section, group = item // groups, item % groups
-        copy_row(images, 0, 0, 1, workspace, r, fours * fives * 20 * n)
-        for i in range(batch * section // sections, batch * (section + 1) // sections):
-            first = (i * groups + group) * sources
-            fill_planes(images, first, sources, height, width, layout, workspace)
-            f = (i * groups + group) * targets * rows * columns
-            _add_image(workspace, shifts, grad_output, f, (targets, rows, columns),
-                       layout.width, portion, r)
-        place = item * targets * shifts.size
-        for k in range(targets):
-            for t in range(shifts.size):
-                x = (k // 4 * fives + t // 5) * 20 + t % 5 * 4 + k % 4
-                sums[place] = total(load(workspace, r + x * n))
-                place += 1
+        place, behind = item * targets * shifts.size, batch * (section + 1) // sections
+        sums[place : place + targets * shifts.size] = 0
+        for begin in range(batch * section // sections, behind, IMAGES):
+            copy_row(images, 0, 0, 1, workspace, r, fours * fives * 20 * n)
+            for i in range(begin, min(behind, begin + IMAGES)):
+                first = (i * groups + group) * sources
+                fill_planes(images, first, sources, height, width, layout, workspace)
+                f = (i * groups + group) * targets * rows * columns
+                _add_image(workspace, shifts, grad_output, f, (targets, rows, columns),
+                           layout.width, portion, r)
+            for k in range(targets):
+                for t in range(shifts.size):
+                    x = (k // 4 * fives + t // 5) * 20 + t % 5 * 4 + k % 4
+                    sums[place + k * shifts.size + t] += total(load(workspace, r + x * n))
 
 
-PLACES = 1000  # of the flow, between two looks at the sums in memory
-PLACES_TRANSPOSED = 200  # of the transposed flow, in sums that begin at zero
+PLACES = 1000  # of the flow, in sums that begin at zero
+PLACES_TRANSPOSED = 200  # of the transposed flow, likewise
+IMAGES = 256  # in sums that begin at zero
 SECTIONS = 4  # of the images
 
 
@@ -721,38 +726,50 @@ def _transpose_rows(flow, f, size, rows, width, memory, target, square):
 
 
 @compiled
+def _add_transposed(memory, shifts, flow, f, size, width, plan):
+    """Add the products of one image to the sums, some rows of transposed flow at a time."""
+    targets, rows, columns = size
+    n, vectors = lanes(memory), (targets + lanes(memory) - 1) // lanes(memory)
+    for p in range(0, rows, plan.together):
+        end = min(rows, p + plan.together)
+        _transpose_rows(flow, f, (targets, rows * columns, columns), (p, end), width, memory,
+                        plan.transposed, plan.square)
+        places = (end - p - 1) * width + columns
+        portions = (places + PLACES_TRANSPOSED - 1) // PLACES_TRANSPOSED
+        for portion in range(portions):
+            a, b = places * portion // portions, places * (portion + 1) // portions
+            _add_portion(memory, p * width + a, shifts, plan.transposed + a * vectors * n,
+                         vectors, b - a, plan.sums, plan.one)
+
+
+@compiled
 def sum_products_transposed(job, jobs, images, grad_output, sums, size, plan, workspace):
     """Compute one job's share of the gradient with channels as lanes (Chapter 12).
 
     `sums` has the axes section, output channel and tap, in one long row.
     """
-    layout, shifts, together, r, one, square, transposed = plan
+    layout, shifts, r, one = plan.layout, plan.shifts, plan.sums, plan.one
     groups, sources, targets, height, width, rows, columns, sections = size
     batch, length = images.size // (groups * sources * height * width), rows * columns
     n, of_vector = lanes(images), (shifts.size + 8) // 9 * 9 * lanes(images)
     vectors = (targets + n - 1) // n
     for item in range(job, sections * groups, jobs):
         section, group = item // groups, item % groups
-        copy_row(images, 0, 0, 1, workspace, r, vectors * of_vector)
-        workspace[one] = 1
-        for i in range(batch * section // sections, batch * (section + 1) // sections):
-            first = (i * groups + group) * sources
-            fill_planes(images, first, sources, height, width, layout, workspace)
-            f = (i * groups + group) * targets * length
-            for p in range(0, rows, together):
-                end = min(rows, p + together)
-                _transpose_rows(grad_output, f, (targets, length, columns), (p, end),
-                                layout.width, workspace, transposed, square)
-                places = (end - p - 1) * layout.width + columns
-                portions = (places + PLACES_TRANSPOSED - 1) // PLACES_TRANSPOSED
-                for portion in range(portions):
-                    a, b = places * portion // portions, places * (portion + 1) // portions
-                    _add_portion(workspace, p * layout.width + a, shifts,
-                                 transposed + a * vectors * n, vectors, b - a, r, one)
-        for k in range(targets):
-            for t in range(shifts.size):
-                x = r + k // n * of_vector + t * n + k % n
-                sums[(item * targets + k) * shifts.size + t] = workspace[x]
+        behind, taps = batch * (section + 1) // sections, shifts.size
+        sums[item * targets * taps : (item + 1) * targets * taps] = 0
+        for begin in range(batch * section // sections, behind, IMAGES):
+            copy_row(images, 0, 0, 1, workspace, r, vectors * of_vector)
+            workspace[one] = 1
+            for i in range(begin, min(behind, begin + IMAGES)):
+                first = (i * groups + group) * sources
+                fill_planes(images, first, sources, height, width, layout, workspace)
+                f = (i * groups + group) * targets * length
+                _add_transposed(workspace, shifts, grad_output, f, (targets, rows, columns),
+                                layout.width, plan)
+            for k in range(targets):
+                for t in range(taps):
+                    x = r + k // n * of_vector + t * n + k % n
+                    sums[(item * targets + k) * taps + t] += workspace[x]
 
 
 class TransposedPlan(NamedTuple):

@@ -2,6 +2,14 @@
 """Winograd's algorithm, F(4 x 4, 3 x 3) and F(4 x 4, 5 x 5), with channels as lanes.
 
 Chapter 14 builds this module; Chapter 13 derives the algorithm and its matrices.
+
+The error at a result is bounded by its tile: by (n + 16) e T W for 3 x 3 and by 4 (n + 32) e T W
+for 5 x 5 (measured against float64, on hostile numbers, too). e is 2**-24; n counts the
+channels, or for the gradient of the weights the tiles; T is the largest size in the tile, or
+for the gradient in the channel's images; W is the sum of the sizes of the other factor. Where
+T W is more than `ranges.RANGE` times the largest number that a result reads, times the sum of
+the sizes of what it is multiplied with, the functions return None: the error stays below
+RANGE times that bound in terms of what a result reads. Sizes below 2**-126 count as that.
 """
 
 import math
@@ -12,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from convlib import parallel
-from convlib.kernels import simd
+from convlib.kernels import ranges, simd
 from convlib.kernels.blocks import (
     COLUMNS,
     add_products,
@@ -29,6 +37,7 @@ from convlib.kernels.blocks import (
 )
 from convlib.kernels.planes import fill
 from convlib.kernels.plans import divide_up, round_up
+from convlib.kernels.reads import TOGETHER, look_at_kernels, look_at_planes, look_at_tiles, room_to_look
 from convlib.kernels.shuffles import fetch_early, transpose
 from convlib.kernels.simd import compiled, lanes, lanes_of, load, total
 from convlib.kernels.transforms import winograd_matrices
@@ -667,10 +676,9 @@ def _order(g, backward):
     return Order(s, True, 0 if own else V, making, width + V * own + space, room, portion)
 
 
-def _correlate(images, weight, bias, order, output, jobs):
+def _correlate_near(weight, images, bias, order, output, jobs):
     """Compute outputs from images in the order that pays; return whether all is finite."""
     s, pieces, checks = order.tiling, NOTHING, np.empty(jobs, SINGLE)
-    images, weight, output = images.reshape(-1), weight.reshape(-1), output.reshape(-1)
     if order.pieces:
         pieces = parallel.borrow("pieces", order.pieces, SINGLE)
     given = weight, images, pieces, bias, output, checks, s
@@ -688,6 +696,53 @@ def _correlate(images, weight, bias, order, output, jobs):
     return np.count_nonzero(checks) == 0
 
 
+def _is_near(direction, weight, images, s, geometry, reads, jobs):
+    """Whether all results read about what their tiles hold; and whether some read only zeros."""
+    rows, columns = ranges.enough_read(direction, geometry, 0)
+    tiles, kernels = np.empty((2, jobs), SINGLE), np.ones(jobs, SINGLE)
+    parallel.run(look_at_tiles, jobs, room_to_look(s), SINGLE, images, s, reads, tiles)
+    if rows.least * columns.least < s.taps**2:
+        room = max(TOGETHER, s.targets) * s.taps**2
+        parallel.run(look_at_kernels, jobs, room, SINGLE, weight, s, rows.sets, columns.sets,
+                     kernels)
+    return bool(tiles[0].max() * kernels.max() <= ranges.RANGE), tiles[1].any()
+
+
+def _inner(size, places, taps, zeros):
+    """The cells that every tap reads, and the places that every tap reads, on one axis."""
+    first = min(size, max(0, taps - 1 - zeros[0]))
+    cells = first, max(first, min(size, places - zeros[0]))
+    return cells, (min(places, zeros[0]), max(min(places, zeros[0]), places - zeros[1]))
+
+
+def _planes_are_near(input, grad_output, geometry, jobs):
+    """Whether every tap reads about as much of each channel as there is."""
+    g, apart = geometry, 1
+    rows = _inner(g.height, g.out_height, g.kernel_height, g.padding[0])
+    columns = _inner(g.width, g.out_width, g.kernel_width, g.padding[1])
+    for k, array in enumerate((input, grad_output)):
+        found = np.empty(jobs, SINGLE)
+        room = array[0, 0].size + 2 * array.shape[3]
+        parallel.run(look_at_planes, jobs, room, SINGLE, array.reshape(-1), array.shape,
+                     (*rows[k], *columns[k]), k == 1, found)
+        apart *= max(1, found.max())
+    return bool(apart <= ranges.RANGE)
+
+
+def _correlate(direction, images, weight, bias, geometry, output, jobs):
+    """Compute outputs from images, if that is exact enough; return whether it is, and finite."""
+    order = _order(geometry, direction == "input_grad")
+    flat = weight.reshape(-1), images.reshape(-1)
+    reads = np.empty(output[:, 0].size, SINGLE)
+    near, silent = _is_near(direction, *flat, order.tiling, geometry, reads, jobs)
+    finite = near and _correlate_near(*flat, bias, order, output.reshape(-1), jobs)
+    if finite and silent:
+        zeros = reads.reshape(len(output), 1, *output.shape[2:]) == 0
+        told = bias[:, np.newaxis, np.newaxis] if bias.size else SINGLE.type(0)
+        np.copyto(output, told, where=zeros)
+    return finite
+
+
 def forward(input, weight, bias, geometry, jobs):
     """Compute the output of a layer by Winograd's algorithm.
 
@@ -701,7 +756,7 @@ def forward(input, weight, bias, geometry, jobs):
 
     Returns
     -------
-    array of shape (N, K, H', W'), or None if something in it is not finite
+    array of shape (N, K, H', W'), or None if something in it is not finite or not exact enough
 
     Notes
     -----
@@ -709,7 +764,7 @@ def forward(input, weight, bias, geometry, jobs):
     """
     g = geometry
     output = parallel.aligned((g.batch, g.out_channels, g.out_height, g.out_width), SINGLE)
-    finite = _correlate(input, weight, bias, _order(g, False), output, jobs)
+    finite = _correlate("forward", input, weight, bias, g, output, jobs)
     return output if finite else None
 
 
@@ -724,7 +779,7 @@ def input_grad(weight, grad_output, geometry, jobs):
 
     Returns
     -------
-    array of shape (N, C, H, W), or None if something in it is not finite
+    array of shape (N, C, H, W), or None if something in it is not finite or not exact enough
 
     Notes
     -----
@@ -732,7 +787,7 @@ def input_grad(weight, grad_output, geometry, jobs):
     """
     g = geometry
     grad_input = parallel.aligned((g.batch, g.in_channels, g.height, g.width), SINGLE)
-    finite = _correlate(grad_output, weight, NOTHING, _order(g, True), grad_input, jobs)
+    finite = _correlate("input_grad", grad_output, weight, NOTHING, g, grad_input, jobs)
     return grad_input if finite else None
 
 
@@ -747,12 +802,14 @@ def weight_grad(input, grad_output, geometry, jobs):
 
     Returns
     -------
-    array of shape (K, C, r, r), or None if something in it is not finite
+    array of shape (K, C, r, r), or None if something in it is not finite or not exact enough
 
     Notes
     -----
     Source: Chapter 14; Chapter 13 derives the algorithm.
     """
+    if not _planes_are_near(input, grad_output, geometry, jobs):
+        return None
     order, s = _weights_order(geometry), _forward_tiling(geometry)
     grad_weight = np.empty((s.targets, s.sources, s.taps, s.taps), SINGLE)
     arrays, checks = (input.reshape(-1), grad_output.reshape(-1)), np.empty(jobs, SINGLE)
