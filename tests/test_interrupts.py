@@ -166,19 +166,19 @@ def test_what_is_kept_has_a_bound():
 
 
 def test_plans_are_forgotten_when_there_are_too_many():
-    from convlib.kernels import plans
+    from convlib.kernels import remember
 
     made = []
 
-    @plans.remembered
+    @remember.remembered
     def plan(number):
         made.append(number)
         return (np.zeros(number // 8), (number,))
 
     assert plan(800) is plan(800) and made == [800]
-    plan(plans.REMEMBERED * 2)
-    plan(plans.REMEMBERED * 2)  # never kept
-    assert plan(800) is plan(800) and made == [800, *[plans.REMEMBERED * 2] * 2]
+    plan(remember.REMEMBERED * 2)
+    plan(remember.REMEMBERED * 2)  # never kept
+    assert plan(800) is plan(800) and made == [800, *[remember.REMEMBERED * 2] * 2]
     for number in range(8, 8 * 9, 8):
-        plan(plans.REMEMBERED // 5 // 8 * 8 + number)
+        plan(remember.REMEMBERED // 5 // 8 * 8 + number)
     assert plan(800) is plan(800) and made.count(800) == 2  # it made room for others

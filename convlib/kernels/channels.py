@@ -22,7 +22,8 @@ from convlib.kernels.blocks import (
     zeros_like,
 )
 from convlib.kernels.planes import fill
-from convlib.kernels.plans import backward_axis, divide_up, remembered, round_up
+from convlib.kernels.plans import backward_axis, divide_up, round_up
+from convlib.kernels.remember import remembered
 from convlib.kernels.shuffles import transpose
 from convlib.kernels.simd import (
     REGISTER_BYTES,

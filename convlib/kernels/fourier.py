@@ -20,6 +20,7 @@ import numpy as np
 
 from convlib import parallel
 from convlib.kernels import ranges
+from convlib.kernels.remember import remembered
 from convlib.shapes import output_shape
 
 __all__ = [
@@ -95,7 +96,7 @@ def _powers(points, count, shifts):
     return np.exp(2j * np.pi * turns)
 
 
-@lru_cache(maxsize=64)
+@remembered
 def fourier_plan(geometry, char):
     """Return the plan of a layer with numbers of data type `char` (Chapter 15)."""
     g = geometry

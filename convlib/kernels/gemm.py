@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from convlib import parallel
-from convlib.kernels.plans import backward_axis, plane_axis, remembered, round_up
+from convlib.kernels.plans import backward_axis, plane_axis, round_up
+from convlib.kernels.remember import remembered
 from convlib.kernels.shuffles import every_second, fetch_early, in_order, in_turns, nothing, plus, transpose
 from convlib.kernels.simd import (
     REGISTER_BYTES,

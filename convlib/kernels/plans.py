@@ -4,12 +4,12 @@
 Chapter 10 builds this module.
 """
 
-from functools import wraps
 from typing import NamedTuple
 
 import numpy as np
 
 from convlib.kernels.planes import PlaneLayout
+from convlib.kernels.remember import remembered
 from convlib.kernels.simd import lanes_of
 
 __all__ = [
@@ -20,8 +20,6 @@ __all__ = [
     "SUMS",
     "CorrelationPlan",
     "WeightGradPlan",
-    "REMEMBERED",
-    "remembered",
     "divide_up",
     "round_up",
     "plane_axis",
@@ -58,48 +56,6 @@ class WeightGradPlan(NamedTuple):
     layout: PlaneLayout
     shifts: np.ndarray  # of each tap of a channel
     portion: int  # places at once
-
-
-REMEMBERED = 8 * 2**20  # bytes: when plans need more than that, they are forgotten
-
-
-def _bytes_in(value):
-    """The memory of the arrays in a plan."""
-    if isinstance(value, tuple):
-        return sum(map(_bytes_in, value))
-    return getattr(value, "nbytes", 0)
-
-
-def remembered(make):
-    """Let a function remember what it made, up to 8 MiB of it.
-
-    Notes
-    -----
-    Source: Chapter 10.
-    """
-    plans, room = {}, REMEMBERED
-
-    def forget():
-        nonlocal room
-        plans.clear()
-        room = REMEMBERED
-
-    @wraps(make)
-    def plan(*arguments):
-        nonlocal room
-        made = plans.get(arguments)
-        if made is None:
-            made = make(*arguments)
-            size = _bytes_in(made) + 1000  # for what a plan needs besides
-            if room < size <= REMEMBERED:
-                forget()
-            if size <= room:
-                plans[arguments] = made
-                room -= size
-        return made
-
-    plan.cache_clear = forget
-    return plan
 
 
 def divide_up(number, step):

@@ -11,7 +11,8 @@ import numpy as np
 
 from convlib import parallel
 from convlib.kernels.padded import PaddedPlane, copy_row, fill_planes, forward_plane, plane_for
-from convlib.kernels.plans import backward_axis, divide_up, remembered, round_up
+from convlib.kernels.plans import backward_axis, divide_up, round_up
+from convlib.kernels.remember import remembered
 from convlib.kernels.shuffles import plus, transpose
 from convlib.kernels.simd import (
     REGISTER_BYTES,
