@@ -68,6 +68,7 @@ def test_a_call_in_the_middle_of_another_has_memory_of_its_own(name, monkeypatch
 LAYERS = """
 import sys
 import numpy as np
+import convlib
 from convlib import functional
 functional.ENOUGH = 1
 def compute():
@@ -118,6 +119,7 @@ def test_every_task_is_done_once_and_mistakes_are_heard():
 MEMORY = """
 import gc, sys
 import numpy as np
+import convlib
 from convlib import algorithms, parallel, shapes
 def resident():
     return int(open("/proc/self/statm").read().split()[1]) * 4096 / 2**20
