@@ -334,3 +334,13 @@ def test_outputs_of_a_million_products():
     w = np.random.default_rng(1).random((2, 1_000_000, 1, 1), dtype="f")
     right = np.array([math.fsum(row) for row in (x.astype("d") * w.astype("d"))[:, :, 0, 0]])
     assert (abs(convlib.conv2d(x, w)[0, :, 0, 0] / right - 1) < 1e-5).all()
+
+
+def test_a_kernel_as_large_as_its_image_shares_no_tiles():
+    """An image and a kernel that are never both nonzero: each product is zero, and so is the sum."""
+    for channels in (32, 320):
+        image = np.ones((1, channels, 5, 5), "f")
+        image[:, :, :2] = image[:, :, :, :2] = 0
+        g = shapes.conv2d_geometry(image.shape, (32, channels, 5, 5))
+        assert not {algorithms.choose(direction, g, np.float32) for direction in DIRECTIONS} & set(SPREADING)
+        assert not convlib.conv2d(image, np.repeat(1 - image, 32, axis=0)).any()
