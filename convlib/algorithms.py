@@ -3,9 +3,9 @@
 
 Where `LOCAL_ERROR` says True, the error at a result is at most n e S: n counts the products
 that the result reads, and one for the bias; e is 2**-24 in float32 and 2**-53 in float64; S is
-the sum of their sizes, each at least the smallest normal number. Results are cut off after
-chains of sums far shorter than n, so it is much less. `convlib.kernels.winograd` and
-`convlib.kernels.fourier` state their own bounds.
+the sum of their sizes, each at least the smallest normal number. Long sums are cut into short
+chains, so it is much less. `convlib.kernels.winograd` and `convlib.kernels.fourier` state
+their own bounds.
 
 Chapter 15 builds this module.
 """

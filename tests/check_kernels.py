@@ -219,6 +219,7 @@ def by_winograd(random, memory, jobs):
     """One layer by Winograd's algorithm; return how often memory that is too small was noticed."""
     g, noticed = for_winograd(random), 0
     winograd.FEW_PIECES = int(random.choice([800_000, 0]))
+    winograd.ranges.RANGE = np.inf  # nothing is left to others
     winograd._order.cache_clear(), winograd._weights_order.cache_clear()
     sizes = (g[:4], (g.out_channels, g.in_channels, *g[5:7]), (g.out_channels,), shapes.output_shape(g))
     x, w, b, d = (placed(memory, random.integers(-3, 4, size).astype("f")) for size in sizes)

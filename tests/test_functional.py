@@ -50,7 +50,7 @@ def always(name):
     """
     choose = algorithms.choose
 
-    def chosen(direction, geometry, dtype):
+    def chosen(direction, geometry, dtype, local=False):
         usual = choose(direction, geometry, dtype)
         if usual == "numpy" or (name or "direct") not in algorithms.ALGORITHMS:
             return usual

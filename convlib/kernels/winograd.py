@@ -705,7 +705,8 @@ def _is_near(direction, weight, images, s, geometry, reads, jobs):
         room = max(TOGETHER, s.targets) * s.taps**2
         parallel.run(look_at_kernels, jobs, room, SINGLE, weight, s, rows.sets, columns.sets,
                      kernels)
-    return bool(tiles[0].max() * kernels.max() <= ranges.RANGE), tiles[1].any()
+    apart = float(tiles[0].max()) * float(kernels.max())
+    return apart <= ranges.RANGE, tiles[1].any()
 
 
 def _inner(size, places, taps, zeros):
@@ -725,8 +726,8 @@ def _planes_are_near(input, grad_output, geometry, jobs):
         room = array[0, 0].size + 2 * array.shape[3]
         parallel.run(look_at_planes, jobs, room, SINGLE, array.reshape(-1), array.shape,
                      (*rows[k], *columns[k]), k == 1, found)
-        apart *= max(1, found.max())
-    return bool(apart <= ranges.RANGE)
+        apart *= max(1, float(found.max()))
+    return apart <= ranges.RANGE
 
 
 def _correlate(direction, images, weight, bias, geometry, output, jobs):
