@@ -44,10 +44,10 @@ LARGEST = 2.0**63 * (1 - 2.0**-20)  # what int64 holds; a bit less, as it meets 
 def _memory():
     """How many bytes an array can have at most: as many as the machine has, if it says so."""
     try:
-        size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        size, pages = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):
-        size = 0
-    return min(size, sys.maxsize) if size > 0 else sys.maxsize
+        return sys.maxsize
+    return min(size * pages, sys.maxsize) if min(size, pages) > 0 else sys.maxsize
 
 
 def _check_room(name, shape, dtype):
@@ -62,11 +62,13 @@ def _check_room(name, shape, dtype):
         )
 
 
-def _has_mask(value):
-    """Whether numbers are masked, here or somewhere in a list."""
+def _check_mask(name, value):
+    """Refuse numbers that are masked, here or somewhere in a list."""
     if isinstance(value, (list, tuple)):
-        return any(_has_mask(each) for each in value)
-    return np.ma.is_masked(value)
+        for each in value:
+            _check_mask(name, each)
+    elif isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise TypeError(f"{name}: expected numbers without a mask, got some that are masked")
 
 
 def _converted(value):
@@ -81,6 +83,7 @@ def _converted(value):
 
 def _as_numbers(name, value):
     """The argument as an array that can be computed with."""
+    _check_mask(name, value)
     try:
         array = _converted(value)
     except Exception as error:  # whatever its type says to that
@@ -89,8 +92,7 @@ def _as_numbers(name, value):
         if "inhomogeneous" in got:
             got = "rows of different lengths"
         raise kind(f"{name}: expected an array of numbers, got {got}") from error
-    if _has_mask(array) or _has_mask(value):
-        raise TypeError(f"{name}: expected numbers without a mask, got some that are masked")
+    _check_mask(name, array)
     array = np.asarray(array)
     if array.dtype.char not in "fd" and array.dtype.kind not in "iub":
         raise TypeError(f"{name}: expected float32, float64 or integers, got {array.dtype}")
