@@ -282,7 +282,7 @@ def conv2d(
     Source: Chapter 15; the formulas F03 and F04 of Chapter 2, generalised in Chapter 8.
     """
     if bias is None:
-        weight = weight if type(weight) is np.ndarray else _as_numbers("weight", weight)
+        weight = weight if _is_ready((weight,)) else _as_numbers("weight", weight)
         bias = np.zeros(weight.shape[:1], weight.dtype)
     arrays = input, weight, bias = _together(ARGUMENTS["forward"], (input, weight, bias))
     sizes = input.shape, weight.shape, bias.shape

@@ -1,7 +1,8 @@
 # Exported from chapters/ by tools/export.py: edit the chapter, not this file.
 """Few places: one product of matrices for each place of the output.
 
-Chapter 15 builds this module. It needs NumPy alone.
+Chapter 15 builds this module. It needs NumPy alone. The order of the sums is that of NumPy's
+products: the same call gives the same bits, whatever the number of convlib's threads.
 """
 
 import numpy as np
