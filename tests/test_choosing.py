@@ -284,7 +284,8 @@ def test_whoever_is_chosen_computes_and_is_right(case, dtype, monkeypatch):
     results = ours(*arrays, options)
     monkeypatch.undo()
     chosen_twice = dtype == "q"  # once for the sizes of the sums
-    assert [each for each in asked if each[0] in DIRECTIONS] == [each for each in chosen for _ in range(1 + chosen_twice)]
+    expected = [each for each in chosen for _ in range(1 + chosen_twice)]
+    assert [each for each in asked if each[0] in DIRECTIONS] == expected
     for (_, name), result, known in zip(chosen, results, oracle(*arrays, options), strict=False):
         limit = ROUNDED.get(name, {}).get(dtype, 0) * abs(known).max(initial=1)
         np.testing.assert_allclose(result, known, rtol=0, atol=limit, err_msg=name)

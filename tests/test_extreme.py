@@ -1,4 +1,4 @@
-"""Settings and numbers of any size: the right answer in the memory that input, weights and output deserve, or a refusal."""
+"""Settings and numbers of any size: the right answer, in the memory that sizes deserve, or a refusal by name."""
 
 import json
 import os
@@ -103,6 +103,18 @@ def test_layers_out_of_proportion_are_left_to_those_who_write_no_zeros(layer):
         np.testing.assert_array_equal(result, known)
 
 
+def test_out_of_proportion_is_refused_to_those_who_write_zeros():
+    size, weight_size, options = CASES["places and taps far away"]
+    *arrays, options = numbers(size, weight_size, PLAIN | options, "ffff")
+    able = {"places", "numpy"}
+    for name in algorithms.ALGORITHMS:
+        if name in able:
+            assert_close(ours(*arrays, options | {"algorithm": name}), arrays, options, name, "f")
+        else:
+            with pytest.raises(ValueError, match=rf'^algorithm: .*\("places", "numpy"\), got \'{name}\''):
+                convlib.conv2d(*arrays[:3], **options, algorithm=name)
+
+
 def forget():
     functional._remembered.cache_clear()
     algorithms._chosen.cache_clear()
@@ -129,10 +141,13 @@ def test_the_smaller_layer_is_a_layer(rows, columns):
     [  # what is left: height, rows of the kernel, stride, zeros, dilation, rows of the output
         (7, 3, {"padding": 1}, None), (7, 3, {"padding": 1, "stride": 2}, None), (56, 1, {"stride": 2}, None),
         (224, 7, {"padding": 3, "stride": 2}, None), (224, 16, {"stride": 16}, None), (28, 3, {"padding": 2}, None),
-        (20, 1, {"padding": 3}, (20, 1, 1, (0, 0), 1, 20)), (2, 1, {"padding": 500, "stride": 100}, (1, 1, 1, (0, 0), 1, 1)),
-        (7, 3, {"stride": 50, "padding": 1}, (2, 2, 1, (0, 0), 1, 1)), (400, 2, {"dilation": 399}, (2, 2, 1, (0, 0), 1, 1)),
+        (20, 1, {"padding": 3}, (20, 1, 1, (0, 0), 1, 20)),
+        (2, 1, {"padding": 500, "stride": 100}, (1, 1, 1, (0, 0), 1, 1)),
+        (7, 3, {"stride": 50, "padding": 1}, (2, 2, 1, (0, 0), 1, 1)),
+        (400, 2, {"dilation": 399}, (2, 2, 1, (0, 0), 1, 1)),
         (50, 3, {"dilation": 200, "padding": 200}, (50, 1, 1, (0, 0), 1, 50)),
-        (3000, 3, {"stride": 1000}, (9, 3, 3, (0, 0), 1, 3)), (3000, 3, {"stride": 1000, "padding": 1}, (8, 3, 3, (1, 0), 1, 3)),
+        (3000, 3, {"stride": 1000}, (9, 3, 3, (0, 0), 1, 3)),
+        (3000, 3, {"stride": 1000, "padding": 1}, (8, 3, 3, (1, 0), 1, 3)),
         (400, 2, {"dilation": 390}, (20, 2, 1, (0, 0), 10, 10)), (1, 3, {"padding": 1}, (1, 1, 1, (0, 0), 1, 1)),
         (1, 1, {"padding": (2**70, 0), "stride": (2**70, 1)}, (1, 1, 1, (0, 0), 1, 1)),
         (1, 3, {"padding": (2**70, 0), "dilation": (2**70, 1)}, (1, 1, 1, (0, 0), 1, 1)),
@@ -141,7 +156,11 @@ def test_the_smaller_layer_is_a_layer(rows, columns):
 )  # fmt: skip
 def test_what_is_left_of_a_layer(size, kernel, options, left):
     """In rows; the columns are one."""
-    options = {key: value if isinstance(value, tuple) else (value, 0 if key == "padding" else 1) for key, value in options.items()}
+    in_columns = {"padding": 0, "stride": 1, "dilation": 1}
+    options = {
+        key: value if isinstance(value, tuple) else (value, in_columns[key])
+        for key, value in options.items()
+    }  # fmt: skip
     found = reduction.reduced(geometry_of((1, 1, size, 1), (1, 1, kernel, 1), options))
     if left is None or found is None:
         assert left is found
@@ -150,7 +169,7 @@ def test_what_is_left_of_a_layer(size, kernel, options, left):
         assert (g.height, g.kernel_height, g.stride[0], g.padding[0], g.dilation[0], g.out_height) == left
 
 
-# --- memory follows input, weights and output --------------------------------------------------------------------------
+# --- memory follows input, weights and output -------------------------------------------------------------------------
 
 CASES = {
     "padding far away": ((2, 3, 2, 2), (4, 3, 1, 1), {"padding": 10**5, "stride": 10**4}),
@@ -249,10 +268,10 @@ def answers(number):
             yield lambda option={name: value}: convlib.conv2d(INPUT, WEIGHT, **option)
             yield lambda option={name: value}: convlib.conv2d_input_grad(INPUT.shape, WEIGHT, FLOW, **option)
             yield lambda option={name: value}: convlib.conv2d_weight_grad(INPUT, WEIGHT.shape, FLOW, **option)
+    flow, step = FLOW[..., :1, :1], max(1, number)
     for axis in range(4):
         size, weight_size = list(INPUT.shape), list(WEIGHT.shape)
         size[axis] = weight_size[axis] = number
-        flow, step = FLOW[..., :1, :1], max(1, number)
         yield lambda size=tuple(size): convlib.conv2d_input_grad(size, WEIGHT, FLOW)
         yield lambda size=tuple(size): convlib.conv2d_input_grad(size, WEIGHT, flow, stride=step)
         yield lambda size=tuple(weight_size): convlib.conv2d_weight_grad(INPUT, size, FLOW)
@@ -283,7 +302,7 @@ def test_what_does_not_fit_into_memory_is_refused_by_name():
     calls = {
         "padding": lambda: convlib.conv2d(some, some, padding=2**40),
         "input_size": lambda: convlib.conv2d_input_grad((1, 1, 2**40, 2**40), some, some, stride=2**40),
-        "weight_size": lambda: convlib.conv2d_weight_grad(some, (1, 1, 2**40, 2**40), some, padding=((2**40 - 1, 0),) * 2),
+        "weight_size": lambda: convlib.conv2d_weight_grad(some, (1, 1, 2**40, 1), some, padding=((2**40 - 1, 0), 0)),
         "input": lambda: convlib.conv2d(np.broadcast_to(some, (1, 1, 2**28, 2**28)), some),
         "weight": lambda: convlib.conv2d(some, np.broadcast_to(some, (2**58, 1, 1, 1))),
         "grad_output": lambda: convlib.conv2d_bias_grad(np.broadcast_to(some, (1, 1, 2**28, 2**28))),
@@ -357,9 +376,11 @@ def test_masked_numbers_are_refused_by_name(make):
             call()
 
 
-@pytest.mark.parametrize(
-    "make", [np.ma.masked_array, Foreign, memoryview, lambda a: [*a], lambda a: np.ma.masked_array(a, np.zeros(a.shape))]
-)
+def without_masked_ones(array):
+    return np.ma.masked_array(array, np.zeros(array.shape))
+
+
+@pytest.mark.parametrize("make", [np.ma.masked_array, without_masked_ones, Foreign, memoryview, lambda array: [*array]])
 def test_other_arrays_are_welcome(make):
     for (_, call), (_, known) in zip(calls_with(make), calls_with(np.asarray), strict=True):
         result = call()
