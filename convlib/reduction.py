@@ -17,7 +17,7 @@ __all__ = ["Line", "Reduction", "reduced", "cut", "embed", "WIDE", "is_wide"]
 # Chapter "Choosing" (chapters/15_choosing.ipynb)
 
 class Line(NamedTuple):
-    """One axis of a layer: tap u of place p lies on cell p * stride + u * dilation - before."""
+    """One axis: tap u of place p lies on cell p * stride + u * dilation - before (Chapter 15)."""
 
     size: int
     kernel_size: int
