@@ -16,7 +16,8 @@ from functools import lru_cache
 import numpy as np
 
 from convlib import numpy_kernels
-from convlib.kernels import fourier
+from convlib.kernels import fourier, places
+from convlib.reduction import is_wide
 
 __all__ = [
     "ALGORITHMS",
@@ -29,6 +30,7 @@ __all__ = [
     "FOURIER_ALONE",
     "FOURIER_WEIGHTS",
     "ENOUGH_CHANNELS",
+    "FEW_PLACES",
     "PLANES_AT_HAND",
     "choose_forward",
     "choose_input_grad",
@@ -63,21 +65,23 @@ except ImportError:
     _compiled = {}
     warnings.warn("Numba is missing: convlib computes with NumPy alone", stacklevel=2)
 
-ALGORITHMS = _compiled | {"fft": fourier, "numpy": numpy_kernels}
+ALGORITHMS = _compiled | {"fft": fourier, "places": places, "numpy": numpy_kernels}
 
 LOCAL_ERROR = {  # whether the error at a result is bounded by what this result reads
     "tiny": True, "thin": True, "depthwise": True, "channels": True, "gemm": True,
-    "direct": True, "loops": True, "numpy": True, "winograd": False, "fft": False,
+    "direct": True, "loops": True, "places": True, "numpy": True, "winograd": False, "fft": False,
 }  # fmt: skip
 
 
 def suits(name, geometry, dtype):
     """Tell whether an algorithm can compute a layer with numbers of a data type (Chapter 15).
 
-    Whole numbers are for NumPy alone.
+    Whole numbers, and zeros out of proportion, are for NumPy alone.
     """
-    if name == "numpy":
-        return True
+    if name in ("places", "numpy"):
+        return ALGORITHMS[name].suits(geometry, dtype)
+    if is_wide(geometry):
+        return False
     return dtype.char in "fd" and ALGORITHMS[name].suits(geometry, dtype)
 
 
@@ -107,6 +111,7 @@ FOURIER = 8  # a multiplication of the values takes as long as so many of the su
 FOURIER_ALONE = 5  # or so many, where each channel is alone,
 FOURIER_WEIGHTS = 1.5  # times this for the gradient of the weights
 ENOUGH_CHANNELS = 16  # on both sides: transforms and packing are shared by so many, and pay
+FEW_PLACES = 64  # one by one, if each sees so much that nobody notices the steps in Python
 PLANES_AT_HAND = 64  # the planes of so many channels stay near: rows straight into the output
 
 
@@ -128,16 +133,20 @@ def _is_thin(geometry):
     return min(g.in_channels, g.out_channels) // g.groups < ENOUGH_CHANNELS
 
 
-def _shares_tiles(geometry):
-    """Whether enough channels, and more than one place, share the transforms of tiles."""
-    return not _is_thin(geometry) and geometry.out_height * geometry.out_width > 1
+def _has_few_places(geometry):
+    """Whether the output has one place, or a few that see many taps."""
+    number = geometry.out_height * geometry.out_width
+    taps = geometry.kernel_height * geometry.kernel_width
+    return number == 1 or number <= min(FEW_PLACES, taps // 4)
 
 
 def _choose_correlation(sources, geometry, can):
     """Name the algorithm that makes images from the images of so many channels."""
     if work(geometry) <= FEW and can("tiny"):
         return "tiny"
-    if _shares_tiles(geometry) and can("winograd"):
+    if _has_few_places(geometry):
+        return "places"
+    if not _is_thin(geometry) and can("winograd"):
         return "winograd"
     if _fourier_pays(geometry) and can("fft"):
         return "fft"
@@ -167,7 +176,9 @@ def choose_weight_grad(geometry, can):
     """Name the algorithm for the gradient of the weights (Chapter 15)."""
     if work(geometry) <= FEW and can("tiny"):
         return "tiny"
-    if _shares_tiles(geometry) and can("winograd"):
+    if _has_few_places(geometry):
+        return "places"
+    if not _is_thin(geometry) and can("winograd"):
         return "winograd"
     if _fourier_pays(geometry, FOURIER_WEIGHTS) and can("fft"):
         return "fft"
@@ -224,13 +235,16 @@ RULES = {"forward": choose_forward, "input_grad": choose_input_grad, "weight_gra
 @lru_cache(maxsize=4096)
 def _chosen(direction, geometry, char, local):
     """The name, remembered for the layers that come again and again."""
-    if char not in "fd" or 0 in geometry[:4]:  # whole numbers, or nothing to compute
+    dtype = np.dtype(char)
+    if 0 in geometry[:4]:  # nothing to compute
         return "numpy"
+    if dtype.kind != "f" or is_wide(geometry):
+        return _first(("places",), lambda name: suits(name, geometry, dtype))
 
     def can(name):
         if local and not LOCAL_ERROR[name]:
             return False
-        return name in ALGORITHMS and suits(name, geometry, np.dtype(char))
+        return name in ALGORITHMS and suits(name, geometry, dtype)
 
     return RULES[direction](geometry, can)
 

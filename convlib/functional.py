@@ -4,32 +4,99 @@
 Chapter 15 builds this module.
 """
 
+import os
+import sys
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
 from convlib import algorithms, parallel
-from convlib.shapes import Geometry, check_bias, check_grad_output, conv2d_geometry
+from convlib.reduction import Reduction, cut, embed, reduced
+from convlib.shapes import Geometry, check_bias, check_grad_output, conv2d_geometry, output_shape
 
-__all__ = ["ENOUGH", "MOVED", "Plan", "conv2d", "conv2d_input_grad", "conv2d_weight_grad", "conv2d_bias_grad"]
+__all__ = [
+    "ENOUGH",
+    "MOVED",
+    "ARGUMENTS",
+    "LARGEST",
+    "Plan",
+    "conv2d",
+    "conv2d_input_grad",
+    "conv2d_weight_grad",
+    "conv2d_bias_grad",
+]
 
 
 # Chapter "Choosing" (chapters/15_choosing.ipynb)
 
 ENOUGH = 2_500_000  # so many multiplications are worth a second thread
 MOVED = 16  # moving a number takes as long as so many multiplications
+ARGUMENTS = {
+    "forward": ("input", "weight", "bias"),
+    "input_grad": ("weight", "grad_output"),
+    "weight_grad": ("input", "grad_output"),
+}
+LARGEST = 2.0**63 * (1 - 2.0**-20)  # what int64 holds; a bit less, as it meets rounded sums
+
+
+@lru_cache(maxsize=1)
+def _memory():
+    """How many bytes an array can have at most: as many as the machine has, if it says so."""
+    try:
+        size, pages = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return sys.maxsize
+    return min(size * pages, sys.maxsize) if min(size, pages) > 0 else sys.maxsize
+
+
+def _check_room(name, shape, dtype):
+    """Refuse an array that is larger than the machine's memory."""
+    size = dtype.itemsize
+    for count in shape:
+        size *= max(1, count)
+    if size > _memory():
+        raise ValueError(
+            f"{name}: expected sizes that fit into the memory of this machine, "
+            f"got an array of 2**{size.bit_length() - 1} bytes or more"
+        )
+
+
+def _check_mask(name, value):
+    """Refuse numbers that are masked, here or somewhere in a list."""
+    if isinstance(value, (list, tuple)):
+        for each in value:
+            _check_mask(name, each)
+    elif isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise TypeError(f"{name}: expected numbers without a mask, got some that are masked")
+
+
+def _converted(value):
+    """The array that NumPy makes of a value; but not floats of a list of whole numbers."""
+    array = np.asanyarray(value)
+    if isinstance(value, (list, tuple)) and array.dtype == np.float64:
+        numbers = np.array(value, object)
+        if numbers.size and all(isinstance(each, (int, np.integer)) for each in numbers.flat):
+            return numbers.astype(np.int64)
+    return array
 
 
 def _as_numbers(name, value):
     """The argument as an array that can be computed with."""
+    _check_mask(name, value)
     try:
-        array = np.asarray(value)
-    except ValueError as error:  # a list whose rows differ in length
-        message = f"{name}: expected an array of numbers, got rows of different lengths"
-        raise ValueError(message) from error
+        array = _converted(value)
+    except Exception as error:  # whatever its type says to that
+        kind = ValueError if isinstance(error, (ValueError, OverflowError)) else TypeError
+        got = f"{type(value).__name__} ({error})"
+        if "inhomogeneous" in got:
+            got = "rows of different lengths"
+        raise kind(f"{name}: expected an array of numbers, got {got}") from error
+    _check_mask(name, array)
+    array = np.asarray(array)
     if array.dtype.char not in "fd" and array.dtype.kind not in "iub":
         raise TypeError(f"{name}: expected float32, float64 or integers, got {array.dtype}")
+    _check_room(name, array.shape, array.dtype)
     return array
 
 
@@ -50,8 +117,13 @@ def _together(names, arrays):
     if _is_ready(arrays):
         return arrays
     arrays = [_as_numbers(name, array) for name, array in zip(names, arrays, strict=True)]
-    dtype = np.result_type(*arrays)
-    dtype = np.dtype(dtype.char if dtype.kind == "f" else np.int64)
+    dtype = np.dtype(np.int64)
+    if any(array.dtype.kind == "f" for array in arrays):
+        dtype = np.dtype(np.result_type(*arrays).char)
+    for name, array in zip(names, arrays, strict=True):
+        largest = array.max(initial=0) if array.dtype.kind == "u" and dtype.kind == "i" else 0
+        if largest >= 2**63:
+            raise ValueError(f"{name}: expected whole numbers below 2**63, got {largest}")
     return [np.array(array, dtype, order="C") for array in arrays]
 
 
@@ -62,6 +134,8 @@ class Plan(NamedTuple):
     batched: bool
     names: tuple  # of algorithms, to be tried one after the other
     jobs: int
+    reduction: Reduction | None  # to the geometry above
+    whole: bool  # numbers
 
 
 @lru_cache(maxsize=1024)
@@ -78,15 +152,34 @@ def _jobs(geometry):
     return max(1, min(parallel.get_num_threads(), _effort(geometry) // ENOUGH))
 
 
+def _check_sizes(direction, geometry, sizes, dtype):
+    """Refuse a result that is too large, and arrays that do not belong to the layer."""
+    g, batched = geometry, len(sizes[0]) == 4
+    if direction == "forward":
+        name = "padding" if any(g.padding[0] + g.padding[1]) else "input"
+        _check_room(name, output_shape(g), dtype)
+        return check_bias(g, sizes[2])
+    which = 0 if direction == "input_grad" else 1
+    _check_room(("input_size", "weight_size")[which], sizes[which], dtype)
+    return check_grad_output(g, sizes[2], batched)
+
+
+def _smallest(algorithm, geometry, dtype):
+    """The smaller layer, if there is one that the algorithm, if one is named, can compute."""
+    reduction = reduced(geometry)
+    if reduction is None or algorithm is None:
+        return reduction
+    able = isinstance(algorithm, str) and algorithm in algorithms.ALGORITHMS
+    able = able and algorithms.suits(algorithm, reduction.geometry, dtype)
+    return reduction if able else None
+
+
 def _make_plan(direction, algorithm, dtype, sizes, settings):
     """Check sizes and settings; take the algorithm that is named, or else the one that pays."""
-    input_size, weight_size, other_size = sizes
-    geometry = conv2d_geometry(input_size, weight_size, *settings)
-    batched, name = len(input_size) == 4, algorithm
-    if direction == "forward":
-        check_bias(geometry, other_size)
-    else:
-        check_grad_output(geometry, other_size, batched)
+    geometry, name = conv2d_geometry(*sizes[:2], *settings), algorithm
+    _check_sizes(direction, geometry, sizes, dtype)
+    reduction = _smallest(algorithm, geometry, dtype)
+    geometry = reduction.geometry if reduction else geometry
     if algorithm is None:
         name = algorithms.choose(direction, geometry, dtype)
     else:
@@ -96,8 +189,10 @@ def _make_plan(direction, algorithm, dtype, sizes, settings):
     names = [name, "direct", "loops", "numpy"]
     if not algorithms.LOCAL_ERROR[name]:  # where it gives up, the next best
         names.insert(1, algorithms.choose(direction, geometry, dtype, local=True))
-    names = tuple(each for each in dict.fromkeys(names) if each in algorithms.ALGORITHMS)
-    return Plan(geometry, batched, names, 1 if name == "tiny" else _jobs(geometry))
+    names = (each for each in dict.fromkeys(names) if each in algorithms.ALGORITHMS)
+    names = tuple(each for each in names if algorithms.suits(each, geometry, dtype))
+    jobs = 1 if name == "tiny" else _jobs(geometry)
+    return Plan(geometry, len(sizes[0]) == 4, names, jobs, reduction, dtype.kind == "i")
 
 
 @lru_cache(maxsize=1024)
@@ -126,15 +221,35 @@ def _as_key(size):
     return size
 
 
+def _check_sums(direction, plan, arrays):
+    """Refuse whole numbers whose sums may not fit into int64: int64 would wrap silently."""
+    absolute = [abs(array.astype(np.float64)) for array in arrays]
+    sums = _compute(direction, plan._replace(whole=False), absolute)
+    if sums.max(initial=0) >= LARGEST:
+        largest = [array.max(initial=0) for array in absolute]
+        name = ARGUMENTS[direction][largest.index(max(largest))]
+        raise ValueError(
+            f"{name}: expected whole numbers whose sums of products stay below 2**63, "
+            f"got numbers up to {max(largest):.3g}"
+        )
+
+
 def _compute(direction, plan, arrays):
     """The result by the first algorithm of the plan that can answer for it."""
+    if plan.whole:
+        _check_sums(direction, plan, arrays)
     if not plan.batched:
         arrays = [array[np.newaxis] if array.ndim == 3 else array for array in arrays]
+    if plan.reduction is not None:
+        arrays = cut(direction, plan.reduction, arrays)
     for name in plan.names:
         algorithm = algorithms.ALGORITHMS[name]
         result = getattr(algorithm, direction)(*arrays, plan.geometry, plan.jobs)
         if result is not None:
-            return result if plan.batched or direction == "weight_grad" else result[0]
+            break
+    if plan.reduction is not None:
+        result = embed(direction, plan.reduction, result, arrays[-1])
+    return result if plan.batched or direction == "weight_grad" else result[0]
 
 
 def conv2d(
@@ -170,9 +285,9 @@ def conv2d(
     Source: Chapter 15; the formulas F03 and F04 of Chapter 2, generalised in Chapter 8.
     """
     if bias is None:
-        weight = _as_numbers("weight", weight)
+        weight = weight if _is_ready((weight,)) else _as_numbers("weight", weight)
         bias = np.zeros(weight.shape[:1], weight.dtype)
-    arrays = input, weight, bias = _together(("input", "weight", "bias"), (input, weight, bias))
+    arrays = input, weight, bias = _together(ARGUMENTS["forward"], (input, weight, bias))
     sizes = input.shape, weight.shape, bias.shape
     plan = _plan("forward", algorithm, input.dtype, sizes, stride, padding, dilation, groups)
     return _compute("forward", plan, arrays)
@@ -210,7 +325,7 @@ def conv2d_input_grad(
     -----
     Source: Chapter 15; formula F12 of Chapter 3, generalised in Chapter 8.
     """
-    arrays = weight, flow = _together(("weight", "grad_output"), (weight, grad_output))
+    arrays = weight, flow = _together(ARGUMENTS["input_grad"], (weight, grad_output))
     sizes = _as_key(input_size), weight.shape, flow.shape
     plan = _plan("input_grad", algorithm, flow.dtype, sizes, stride, padding, dilation, groups)
     return _compute("input_grad", plan, arrays)
@@ -248,7 +363,7 @@ def conv2d_weight_grad(
     -----
     Source: Chapter 15; formula F18 of Chapter 4, generalised in Chapter 8.
     """
-    arrays = input, flow = _together(("input", "grad_output"), (input, grad_output))
+    arrays = input, flow = _together(ARGUMENTS["weight_grad"], (input, grad_output))
     sizes = input.shape, _as_key(weight_size), flow.shape
     plan = _plan("weight_grad", algorithm, flow.dtype, sizes, stride, padding, dilation, groups)
     return _compute("weight_grad", plan, arrays)
@@ -283,5 +398,9 @@ def conv2d_bias_grad(grad_output):
     if name in algorithms.ALGORITHMS and flow.dtype.char in "fd":
         jobs = max(1, min(parallel.get_num_threads(), MOVED * flow.size // ENOUGH))
         return algorithms.ALGORITHMS[name].bias_grad(flow, jobs)
+    if flow.dtype.kind == "i":
+        sizes = abs(flow.astype(np.float64)).sum((0, 2, 3))
+        if sizes.max(initial=0) >= LARGEST:
+            raise ValueError("grad_output: expected whole numbers whose sums stay below 2**63")
     with np.errstate(invalid="ignore"):  # infinity minus infinity is no reason to warn
         return flow.sum((0, 2, 3), dtype=flow.dtype)

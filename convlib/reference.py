@@ -66,8 +66,14 @@ def neuron(channel, kernel, p, q, padding=0):
 
 def _as_array(name, value, *shapes):
     """The argument as an array, if it has as many axes as one of the `shapes`."""
+    if np.ma.is_masked(value):
+        raise TypeError(f"{name}: expected numbers without a mask, got masked ones")
     array = np.asarray(value)
-    if array.ndim not in [len(shape.strip("(,)").split(",")) for shape in shapes]:
+    if array.dtype.kind == "u":  # beside int64, NumPy would make floats of them
+        if array.max(initial=0) >= 2**63:
+            raise ValueError(f"{name}: expected numbers below 2**63, got {array.max()}")
+        array = array.astype(np.int64)
+    if shapes and array.ndim not in [len(shape.strip("(,)").split(",")) for shape in shapes]:
         expected = " or ".join(shapes)
         raise ValueError(f"{name}: expected shape {expected}, got {array.shape}")
     return array
@@ -262,7 +268,7 @@ def _check_grad_output(input_size, weight_size, grad_output, padding):
         )
     places = _output_size(input_size, weight_size, padding)
     expected = (*input_size[:-3], weight_size[0], *places)
-    grad_output = np.asarray(grad_output)
+    grad_output = _as_array("grad_output", grad_output)
     if grad_output.shape != expected:
         raise ValueError(
             f"grad_output: expected shape {expected}, the output's shape for input "
@@ -425,10 +431,10 @@ def general_conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, gr
     -----
     Source: Chapter 8, the forward sum over the meetings.
     """
-    input, weight = np.asarray(input), np.asarray(weight)
+    input, weight = _as_array("input", input), _as_array("weight", weight)
     settings = stride, padding, dilation, groups
     geometry = conv2d_geometry(input.shape, weight.shape, *settings)
-    bias = np.zeros(len(weight), weight.dtype) if bias is None else np.asarray(bias)
+    bias = _as_array("bias", np.zeros(len(weight), weight.dtype) if bias is None else bias)
     check_bias(geometry, bias.shape)
     dtype = _sum_dtype(input, weight, bias)
     input, weight = input.astype(dtype), weight.astype(dtype)
@@ -468,7 +474,8 @@ def general_conv2d_input_grad(
     -----
     Source: Chapter 8, the learning flow as a sum over the meetings.
     """
-    weight, grad_output = np.asarray(weight), np.asarray(grad_output)
+    weight = _as_array("weight", weight)
+    grad_output = _as_array("grad_output", grad_output)
     settings = stride, padding, dilation, groups
     geometry = conv2d_geometry(input_size, weight.shape, *settings)
     check_grad_output(geometry, grad_output.shape, len(input_size) == 4)
@@ -509,7 +516,7 @@ def general_conv2d_weight_grad(
     -----
     Source: Chapter 8, the weights' sum over the meetings.
     """
-    input, grad_output = np.asarray(input), np.asarray(grad_output)
+    input, grad_output = _as_array("input", input), _as_array("grad_output", grad_output)
     settings = stride, padding, dilation, groups
     geometry = conv2d_geometry(input.shape, weight_size, *settings)
     check_grad_output(geometry, grad_output.shape, input.ndim == 4)

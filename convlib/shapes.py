@@ -93,15 +93,17 @@ def _places(name, size, kernel_size, stride, padding, dilation):
 def _whole(name, value, least, given=None):
     """The value as a plain int, if it is a whole number and not below `least`."""
     given = value if given is None else given
-    expected = f"{name}: expected a whole number, {least} or more, got {given!r}"
-    if isinstance(value, (bool, np.bool_)):
-        raise TypeError(expected)
+    expected = f"{name}: expected a whole number, {least} or more"
     try:
-        number = operator.index(value)
+        number = None if isinstance(value, (bool, np.bool_)) else operator.index(value)
     except TypeError:
-        raise TypeError(expected) from None
+        number = None
+    if number is None:
+        raise TypeError(f"{expected}, got {given!r}")
+    if number.bit_length() > 1000:  # Python itself refuses to print much longer ones
+        raise ValueError(f"{expected} and below 2**1000, got one of {number.bit_length()} bits")
     if number < least:
-        raise ValueError(expected)
+        raise ValueError(f"{expected}, got {given!r}")
     return number
 
 
@@ -118,11 +120,11 @@ def _two(name, value):
 def _shape(name, value, *layouts):
     """A shape as plain ints, if it has as many axes as one of the `layouts`."""
     value = value.tolist() if isinstance(value, np.ndarray) else value
-    expected = f"{name}: expected shape {' or '.join(layouts)}, got {value!r}"
+    expected = f"{name}: expected shape {' or '.join(layouts)}"
     if not isinstance(value, (tuple, list)):
-        raise TypeError(expected)
+        raise TypeError(f"{expected}, got {value!r}")
     if len(value) not in [layout.count(",") + 1 for layout in layouts]:
-        raise ValueError(expected)
+        raise ValueError(f"{expected}, got {value!r}")
     return [_whole(f"{name} shape", each, 0, value) for each in value]
 
 

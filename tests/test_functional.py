@@ -52,7 +52,7 @@ def always(name):
 
     def chosen(direction, geometry, dtype, local=False):
         usual = choose(direction, geometry, dtype)
-        if usual == "numpy" or (name or "direct") not in algorithms.ALGORITHMS:
+        if np.dtype(dtype).kind != "f" or 0 in geometry[:4] or (name or "direct") not in algorithms.ALGORITHMS:
             return usual
         return name or ("direct" if usual == "fft" else usual)
 
