@@ -32,7 +32,7 @@ def test_signals_at_random_moments(pool):
     assert "2000 calls" in run(["tests/check_interrupts.py"], pool, "2000")
 
 
-@pytest.mark.parametrize("name", [name for name in algorithms.ALGORITHMS if name != "numpy"])
+@pytest.mark.parametrize("name", sorted(set(algorithms.ALGORITHMS) - {"numpy", "places"}))  # they run no kernels
 def test_a_call_in_the_middle_of_another_has_memory_of_its_own(name, monkeypatch):
     """As in a handler of a signal, between any two kernels of a call."""
     random, run_kernel, inside = np.random.default_rng(0), parallel.run, []
@@ -117,11 +117,12 @@ def test_every_task_is_done_once_and_mistakes_are_heard():
 # --- memory is given back -----------------------------------------------------------------------------------------
 
 MEMORY = """
-import gc, sys
+import ctypes, gc, sys
 import numpy as np
 import convlib
 from convlib import algorithms, parallel, shapes
 def resident():
+    getattr(ctypes.CDLL(None), "malloc_trim", lambda room: None)(0)  # what the C library keeps is not ours
     return int(open("/proc/self/statm").read().split()[1]) * 4096 / 2**20
 def passes(name, size, weight_size, options):
     d = np.ones(shapes.output_shape(shapes.conv2d_geometry(size, weight_size, **options)), "f")
@@ -150,7 +151,7 @@ for name in algorithms.ALGORITHMS:
         held = sum(array.nbytes for array in vars(parallel._kept).values()) / 2**20
         print(name, channels, groups, f"{kept:.0f} MB kept, {held:.0f} of them held")
         assert held <= 4 * 16, name
-        assert kept < held + 12, name
+        assert kept < held + 20, name  # machine code and the like; one image is 23
 """
 
 

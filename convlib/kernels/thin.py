@@ -280,12 +280,12 @@ class ThinPlan(NamedTuple):
 def _vectors(phase, width, out_width, lanes, unit):
     """The vectors of a phase."""
     row, column, row_step, column_step, rows, columns = phase
-    found = [
-        (p * width + q, p * columns + q, min(lanes, columns - q),
-         (row + p * row_step) * out_width + column + q * column_step)
-        for p in range(rows) for q in range(0, columns, lanes)
-    ]  # fmt: skip
-    return found + [(0, 0, 0, 0)] * (-len(found) % unit)
+    p, q = np.arange(rows)[:, np.newaxis], np.arange(0, columns, lanes)
+    inside = np.minimum(lanes, columns - q)
+    written = (row + p * row_step) * out_width + column + q * column_step
+    found = [each.ravel() for each in np.broadcast_arrays(
+        p * width + q, p * columns + q, inside, written)]  # fmt: skip
+    return np.pad(np.stack(found, axis=1), ((0, -found[0].size % unit), (0, 0)))
 
 
 def _panels(targets):
@@ -301,19 +301,21 @@ def _panels(targets):
 def _plan(geometry, layout, taps, shifts, phases, channels, out_width, dtype, jobs):
     """The plan, its taps, and the size of the workspace."""
     (sources, targets), lanes = channels, lanes_of(dtype)
-    panels, vectors, table = _panels(targets), [], []
+    panels, vectors, table, first = _panels(targets), [], [], 0
     w, results, unit = 0, 0, 6 if panels[-1][1] == 1 else 3
     for t0, t1, *phase in phases:
         some = _vectors(phase, layout.width, out_width, lanes, unit)
         length, scattered = phase[4] * phase[5], phase[2:4] != [1, 1]
         step = phase[3] if scattered else 0
-        table.append((t0, t1, w, len(vectors), len(vectors) + len(some), length, step))
-        vectors += some
+        table.append((t0, t1, w, first, first + len(some), length, step))
+        vectors.append(some)
+        first += len(some)
         w += (t1 - t0) * sum(side for _, side in panels)
         results = max(results, targets * length * scattered)
     items = geometry.batch * geometry.groups
     parts = 1 if items % jobs == 0 or items > 4 * jobs else jobs
-    arrays = (np.array(each, dtype=np.int64) for each in (shifts, vectors, table, panels))
+    tables = shifts, np.concatenate(vectors), table, panels
+    arrays = (np.array(each, dtype=np.int64) for each in tables)
     planes = sources * layout.row_phases * layout.column_phases * layout.length
     plan = ThinPlan(layout, *arrays, unit, w, parts)
     results += (8 * VECTORS_AT_ONCE + 1) * lanes
