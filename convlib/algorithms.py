@@ -67,6 +67,7 @@ except ImportError:
 
 ALGORITHMS = _compiled | {"fft": fourier, "places": places, "numpy": numpy_kernels}
 
+
 LOCAL_ERROR = {  # whether the error at a result is bounded by what this result reads
     "tiny": True, "thin": True, "depthwise": True, "channels": True, "gemm": True,
     "direct": True, "loops": True, "places": True, "numpy": True, "winograd": False, "fft": False,

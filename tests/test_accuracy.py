@@ -31,9 +31,10 @@ LAYERS = {  # input, weight, options
     "no padding, large kernel": ((2, 3, 24, 24), (3, 3, 11, 11), {}),
     "all settings": ((2, 4, 15, 14), (6, 2, 3, 4),
                      {"padding": (2, 3), "stride": (2, 1), "dilation": (1, 2), "groups": 2}),
+    "few places": ((2, 6, 12, 12), (5, 6, 11, 11), {}),
     "depthwise": ((2, 5, 17, 19), (5, 1, 3, 3), {"padding": 1, "groups": 5}),
 }  # fmt: skip
-IN_FLOAT64 = "5 x 5", "all settings", "depthwise"  # wider numbers take long
+IN_FLOAT64 = "5 x 5", "all settings", "depthwise", "few places"  # wider numbers take long
 WIDER = {np.dtype("f"): np.float64, np.dtype("d"): np.longdouble}
 
 

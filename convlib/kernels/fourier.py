@@ -389,8 +389,8 @@ def forward(input, weight, bias, geometry, jobs):
         kernels, powers = _by_tap(weight, g, (2, 1), plan), (plan.down, plan.across)
         _correlate(input, ((1, 1), g.stride), kernels, powers, bias, g, plan, output, jobs)
     results = output.reshape(g.batch, g.groups, -1, g.out_height, g.out_width)
-    for n, k, places in zeros:
-        results[n, k][:, places] = bias.reshape(g.groups, -1, 1)[k]
+    for n, k, nothing in zeros:
+        results[n, k][:, nothing] = bias.reshape(g.groups, -1, 1)[k]
     return output if _is_finite(output) else None
 
 
@@ -412,8 +412,8 @@ def input_grad(weight, grad_output, geometry, jobs):
         steps, no_bias = (g.stride, (1, 1)), np.zeros(g.in_channels, weight.dtype)
         _correlate(grad_output, steps, kernels, powers, no_bias, g, plan, grad_input, jobs)
     results = grad_input.reshape(g.batch, g.groups, -1, g.height, g.width)
-    for n, k, places in zeros:
-        results[n, k][:, places] = 0
+    for n, k, nothing in zeros:
+        results[n, k][:, nothing] = 0
     return grad_input if _is_finite(grad_input) else None
 
 
@@ -448,6 +448,6 @@ def weight_grad(input, grad_output, geometry, jobs):
         parallel.run(_weight_grad_alone, jobs, 0, input.dtype, *arguments)
     else:
         by_group[:] = _sum_over_images(input, grad_output, g, plan, jobs)
-    for _, k, places in zeros:
-        by_group[k // sources, :, k % sources][:, places] = 0
+    for _, k, nothing in zeros:
+        by_group[k // sources, :, k % sources][:, nothing] = 0
     return grad_weight if _is_finite(grad_weight) else None
