@@ -4,7 +4,9 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
+from queue import SimpleQueue
 
 import numpy as np
 import pytest
@@ -112,6 +114,41 @@ def test_every_task_is_done_once_and_mistakes_are_heard():
         with pytest.raises(KeyError, match="five"):
             parallel.run(note, 9, 3, np.float32)
         assert sorted(done) == list(range(9))
+
+
+class InterruptedInMainThread(SimpleQueue):
+    """A queue at which the main thread is always interrupted."""
+
+    def put(self, value):
+        if threading.current_thread() is threading.main_thread():
+            raise KeyboardInterrupt
+        super().put(value)
+
+
+def test_after_an_interruption_no_other_job_begins_and_memory_is_nobody_elses(monkeypatch):
+    began, go, ended, seen = threading.Event(), threading.Event(), threading.Event(), []
+
+    def kernel(job, jobs, workspace):
+        seen.append((job, workspace))
+        if threading.current_thread() is threading.main_thread():
+            assert began.wait(timeout=600)  # a helper is at work, too
+        else:
+            began.set()
+            assert go.wait(timeout=600)
+            workspace[:] = 7
+            ended.set()
+
+    parallel.run(lambda job, jobs, workspace: None, 2, 10, np.float32)  # there is a helper
+    monkeypatch.setattr(parallel, "SimpleQueue", InterruptedInMainThread)
+    with pytest.raises(KeyboardInterrupt):
+        parallel.run(kernel, 100, 10, np.float32)
+    known = sorted(job for job, _ in seen)
+    others = [parallel.borrow("workspace", 1, np.dtype(np.float32)) for _ in range(3)]
+    assert not any(np.shares_memory(each, workspace) for each in others for _, workspace in seen)
+    go.set()
+    assert ended.wait(timeout=600)
+    time.sleep(0.1)
+    assert sorted(job for job, _ in seen) == known and len(known) < 100
 
 
 # --- memory is given back -----------------------------------------------------------------------------------------
