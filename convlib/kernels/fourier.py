@@ -3,10 +3,10 @@
 
 Chapter 15 builds this module. It needs NumPy alone.
 
-The error at a result is bounded by the whole image: by 16 e |X| |W| (measured against float64,
+The error at a result is bounded by the whole image: by 16 e A B (measured against float64,
 on hostile numbers, too; in theory it grows with the logarithm of the points and with the
-channels). e is 2**-24 or 2**-53; |X| is the root of the sum of squares of an image's group of
-channels, |W| that of the second factor, a kernel or a channel's flow. Where |X| |W| is more
+channels). e is 2**-24 or 2**-53; A is the root of the sum of squares of an image's group of
+channels, B that of the second factor, a kernel or a channel's flow. Where A B is more
 than `ranges.RANGE` times the largest number that a result reads, times the sum of the sizes of
 what it is multiplied with, the functions return None. A result at the rim that reads less than
 half of the rows or columns that others read may have the image's mean size for the largest
