@@ -246,11 +246,24 @@ def compiled(function, **options):
     return result
 
 
+_LLVM_LOCK = llvmlite.binding.ffi.lib._lock  # its functions hold it, each for a moment
+
+
+def _wait_for_compiler():
+    """Before a fork: wait until nothing is being compiled, and keep it so."""
+    global_compiler_lock.acquire()
+    _LLVM_LOCK.__enter__()
+
+
+def _let_compile():
+    """After a fork, in both processes."""
+    _LLVM_LOCK.__exit__(None, None, None)
+    global_compiler_lock.release()
+
+
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
-        before=global_compiler_lock.acquire,
-        after_in_parent=global_compiler_lock.release,
-        after_in_child=global_compiler_lock.release,
+        before=_wait_for_compiler, after_in_parent=_let_compile, after_in_child=_let_compile
     )
 
 
