@@ -117,7 +117,8 @@ def _least_apart(sums, taps, rows, columns):
             read = 0.0
             for u in range(taps):
                 for v in range(taps):
-                    read += rows[r, u] * columns[c, v] * sums[u * taps + v]
+                    if rows[r, u] * columns[c, v] > 0:  # infinity times zero is no number
+                        read += sums[u * taps + v]
             least = min(least, read)
     return _apart(whole, least)
 
