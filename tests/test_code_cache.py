@@ -157,6 +157,34 @@ def test_a_cell_of_a_notebook_is_compiled_anew_after_another_cell_changed():
     assert stamps[0] != stamps[1]
 
 
+NAMED_TUPLE = """
+from typing import NamedTuple
+import numpy as np
+from convlib import parallel
+from convlib.kernels.simd import compiled
+class Plan(NamedTuple):
+    step: int
+@compiled
+def kernel(job, jobs, plan, sums, workspace):
+    sums[job] += plan.step
+sums = np.zeros(3)
+for _ in range(5):
+    parallel.run(kernel, 3, 1, np.float32, Plan(2), sums)
+assert sums.tolist() == [10] * 3
+"""
+
+
+def test_a_class_of_a_program_is_another_one_in_the_next_process(tmp_path):
+    """So code that was kept for it must not be taken for that of this process."""
+    program = tmp_path / "program.py"
+    program.write_text(NAMED_TUPLE)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "NUMBA_CACHE_DIR": str(tmp_path / "code")}
+    for _ in range(3):
+        command = [sys.executable, str(program)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=3000)
+        assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_forked_while_another_thread_compiles():
