@@ -2,8 +2,7 @@
 """The small data sets of the course, written out in full: nothing is downloaded.
 
 Chapter "One kernel, one neuron" builds `house`, the picture that accompanies the reader through the
-whole
-course.
+whole course.
 """
 
 from typing import NamedTuple
@@ -93,8 +92,7 @@ def house():
     Notes
     -----
     Source: chapter "One kernel, one neuron". Image, kernels and biases were made by J.-F.
-    Reboud for his
-    article "The Second Dimension" (2022).
+    Reboud for his article "The Second Dimension" (2022).
     """
     return House(
         image=np.array(HOUSE_IMAGE),
