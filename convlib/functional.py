@@ -403,6 +403,6 @@ def conv2d_bias_grad(grad_output):
         if sizes.max(initial=0) >= LARGEST:
             raise ValueError("grad_output: expected whole numbers whose sums stay below 2**63")
     else:
-        name = algorithms.RULES["bias_grad"](flow.size, algorithms.ALGORITHMS.__contains__)
+        name = algorithms.RULES["bias_grad"](flow.size)
     jobs = max(1, min(parallel.get_num_threads(), MOVED * flow.size // ENOUGH))
     return algorithms.ALGORITHMS[name].bias_grad(flow, jobs)
