@@ -340,6 +340,7 @@ def test_a_plan_ends_with_those_who_are_always_right(case):
         first = [expected_name(name)]
         if first[0] in ROUNDED:
             first.append(algorithms.choose(direction, geometry, np.float32, local=True))
+            assert first[1] not in ROUNDED
         last = [each for each in ("direct", "loops", "numpy") if each in NAMES]
         assert list(names) == list(dict.fromkeys(first + last)), direction
 
