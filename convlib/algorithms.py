@@ -71,7 +71,10 @@ def suits(name, geometry, dtype):
 
 @lru_cache(maxsize=1024)
 def work(geometry):
-    """Return how many multiplications the sums of a layer take (chapter "One function for every layer")."""
+    """Return how many multiplications the sums of a layer take.
+
+    Source: chapter "One function for every layer".
+    """
     g = geometry
     places = g.batch * g.out_height * g.out_width
     taps = g.in_channels // g.groups * g.kernel_height * g.kernel_width

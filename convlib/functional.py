@@ -128,7 +128,10 @@ def _together(names, arrays):
 
 
 class Plan(NamedTuple):
-    """What a call does, as far as sizes and settings decide it (chapter "One function for every layer")."""
+    """What a call does, as far as sizes and settings decide it.
+
+    Source: chapter "One function for every layer".
+    """
 
     geometry: Geometry
     batched: bool

@@ -179,7 +179,10 @@ def conv2d_weight_grad(input, grad_output, geometry):
 # Chapter "One function for every layer" (chapters/one_function.ipynb)
 
 def suits(geometry, dtype):
-    """Tell whether NumPy can compute a layer: always (chapter "One function for every layer")."""
+    """Tell whether NumPy can compute a layer: always.
+
+    Source: chapter "One function for every layer".
+    """
     return True
 
 
@@ -189,7 +192,10 @@ def forward(input, weight, bias, geometry, jobs):
 
 
 def input_grad(weight, grad_output, geometry, jobs):
-    """Return the learning flow; one job does it all (chapter "One function for every layer")."""
+    """Return the learning flow; one job does it all.
+
+    Source: chapter "One function for every layer".
+    """
     return conv2d_input_grad(weight, grad_output, geometry)
 
 

@@ -48,7 +48,10 @@ class _Limit:
 
 
 def get_num_threads():
-    """Return how many threads convlib uses at most (chapter "One function for every layer")."""
+    """Return how many threads convlib uses at most.
+
+    Source: chapter "One function for every layer".
+    """
     return _Limit.threads
 
 

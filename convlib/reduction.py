@@ -138,7 +138,10 @@ def reduced(geometry):
 
 
 def cut(direction, reduction, arrays):
-    """Return what is left of the arrays of a call (chapter "One function for every layer")."""
+    """Return what is left of the arrays of a call.
+
+    Source: chapter "One function for every layer".
+    """
     r = reduction
     indices = {
         "forward": (r.cells, r.taps, ...),
