@@ -285,8 +285,8 @@ def conv2d(
 
     Notes
     -----
-    Source: chapter "One function for every layer"; the formulas F03 and F04 of chapter "From grids to a layer",
-    generalised in chapter "Stride, padding, dilation, groups".
+    Source: chapter "One function for every layer"; the formulas F03 and F04 of chapter
+    "From grids to a layer", generalised in chapter "Stride, padding, dilation, groups".
     """
     if bias is None:
         weight = weight if _is_ready((weight,)) else _as_numbers("weight", weight)
@@ -327,8 +327,8 @@ def conv2d_input_grad(
 
     Notes
     -----
-    Source: chapter "One function for every layer"; formula F12 of chapter "The learning flow", generalised in
-    chapter "Stride, padding, dilation, groups".
+    Source: chapter "One function for every layer"; formula F12 of chapter
+    "The learning flow", generalised in chapter "Stride, padding, dilation, groups".
     """
     arrays = weight, flow = _together(ARGUMENTS["input_grad"], (weight, grad_output))
     sizes = _as_key(input_size), weight.shape, flow.shape
@@ -366,8 +366,8 @@ def conv2d_weight_grad(
 
     Notes
     -----
-    Source: chapter "One function for every layer"; formula F18 of chapter "The weights", generalised in chapter
-    "Stride, padding, dilation, groups".
+    Source: chapter "One function for every layer"; formula F18 of chapter
+    "The weights", generalised in chapter "Stride, padding, dilation, groups".
     """
     arrays = input, flow = _together(ARGUMENTS["weight_grad"], (input, grad_output))
     sizes = input.shape, _as_key(weight_size), flow.shape

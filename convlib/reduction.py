@@ -181,7 +181,9 @@ def is_wide(geometry):
     """Tell whether planes of a layer with all their zeros would be out of proportion.
 
     The zeros around the images, or between the taps, would then take far more memory than
-    input, weights and output; only those who leave them out may compute it (chapter "One function for every layer").
+    input, weights and output; only those who leave them out may compute it.
+
+    Source: chapter "One function for every layer".
     """
     g, area = geometry, 1
     for k in (0, 1):
