@@ -30,7 +30,7 @@ def by_both(dtype, lr=0.05, **settings):
         yield [own.data for own in ours], [other.detach().numpy() for other in theirs]
 
 
-@pytest.mark.parametrize(("momentum", "weight_decay"), product([0, 0.5, 0.9], [0, 0.1]))
+@pytest.mark.parametrize(("momentum", "weight_decay"), list(product([0, 0.5, 0.9], [0, 0.1])))
 @pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-14), (np.float32, 1e-5)])
 def test_sgd_moves_as_pytorch_does(dtype, tolerance, momentum, weight_decay):
     count = 0
