@@ -74,6 +74,8 @@ class Optimizer:
         for k, parameter in enumerate(self.parameters):
             if parameter.grad is None:
                 raise RuntimeError(f"parameter {k} has no gradient: call backward first")
+            if np.asarray(parameter.grad).dtype.kind not in "iuf":
+                raise TypeError(f"the gradient of parameter {k}: expected real numbers")
             if np.shape(parameter.grad) != parameter.data.shape:
                 raise ValueError(f"the gradient of parameter {k}: expected shape "
                                  f"{parameter.data.shape}, got {np.shape(parameter.grad)}")

@@ -1,0 +1,68 @@
+"""The mean of the squares: its value and its flow, and what it refuses."""
+
+import numpy as np
+import pytest
+
+from convlib import gradcheck
+from convlib.losses import MSELoss
+
+
+def test_value_and_flow_by_hand():
+    loss = MSELoss()
+    assert loss(np.array([3.0, 1.0, 4.0]), np.array([1.0, 1.0, 5.0])) == (4 + 0 + 1) / 3
+    np.testing.assert_allclose(loss.backward(), [4 / 3, 0, -2 / 3], rtol=1e-15)
+
+
+@pytest.mark.parametrize("shape", [(1,), (5,), (2, 3), (2, 2, 4, 5)])
+def test_the_flow_is_the_numerical_gradient(shape):
+    output, target = np.random.default_rng(0).normal(size=(2, *shape))
+    loss = MSELoss()
+    loss(output, target)
+    numerical = gradcheck.numerical_gradient(lambda x: np.array(MSELoss()(x, target)), output, np.array(1.0))
+    np.testing.assert_allclose(loss.backward(), numerical, rtol=1e-6, atol=1e-9)
+
+
+def test_the_flow_has_the_output_s_type_and_the_loss_is_a_float():
+    loss = MSELoss()
+    assert type(loss(np.ones((2, 3), np.float32), np.zeros((2, 3)))) is float
+    assert loss.backward().dtype == np.float32 and loss.backward().shape == (2, 3)
+
+
+def test_what_is_done_to_the_output_afterwards_does_not_matter():
+    output, loss = np.array([3.0, 1.0]), MSELoss()
+    loss(output, [1, 1])
+    output[:] = 0
+    loss.backward()[:] = 7
+    assert loss.backward().tolist() == [2, 0]
+
+
+def test_float32_is_summed_in_float64():
+    output = np.full(2**20, 0.1, dtype=np.float32)
+    assert MSELoss()(output, np.zeros(2**20)) == pytest.approx(float(output[0] ** 2), rel=1e-7)
+
+
+@pytest.mark.parametrize(("output", "target", "error", "words"), [
+    (np.ones((2, 3)), np.ones((3, 2)), ValueError, r"target: expected shape \(2, 3\)"),
+    (np.ones((2, 1)), np.ones(2), ValueError, r"target: .* got \(2,\)"),
+    (np.ones((0, 3)), np.ones((0, 3)), ValueError, r"output: expected at least one number"),
+    (np.ones(2, int), np.ones(2), TypeError, "output: expected floating numbers, got dtype int"),
+    (np.ones(2, complex), np.ones(2), TypeError, "output"),
+    (np.ones(2), np.ones(2, complex), TypeError, "target: expected real numbers"),
+    (np.ones(2), ["a", "b"], TypeError, "target"),
+])  # fmt: skip
+def test_refusals(output, target, error, words):
+    with pytest.raises(error, match=words):
+        MSELoss()(output, target)
+
+
+def test_backward_needs_a_call_before():
+    with pytest.raises(RuntimeError, match="before backward"):
+        MSELoss().backward()
+
+
+def test_a_refused_call_leaves_the_last_one_in_place():
+    loss = MSELoss()
+    loss(np.array([3.0, 1.0]), [1, 1])
+    with pytest.raises(ValueError):
+        loss(np.ones(2), np.ones(3))
+    assert loss.backward().tolist() == [2, 0]
