@@ -50,9 +50,8 @@ def _as_parameters(parameters):
 class Optimizer:
     """What all optimizers share: parameters, settings, and a memory for each parameter.
 
-    Attributes `settings` (name: range of a number) and `memories` (names of arrays) are
-    set by each kind of optimizer. Source: chapter "Learning the kernels that were given
-    by hand".
+    Each kind of optimizer sets `settings` (name: range) and `memories` (names of arrays).
+    Source: chapter "Learning the kernels that were given by hand".
     """
 
     settings, memories = {}, ()
