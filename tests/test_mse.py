@@ -66,3 +66,46 @@ def test_a_refused_call_leaves_the_last_one_in_place():
     with pytest.raises(ValueError):
         loss(np.ones(2), np.ones(3))
     assert loss.backward().tolist() == [2, 0]
+
+
+# --- planted mistakes: each must fail two independent checks --------------------------------------------------------
+
+MISTAKES = {
+    "the 2 forgotten": lambda loss: loss.backward() / 2,
+    "target minus output": lambda loss: -loss.backward(),
+    "not divided by the number of outputs": lambda loss: loss.backward() * loss.backward().size,
+    "divided by the number of images only": lambda loss: loss.backward() * loss.backward()[0].size,
+    "sign instead of difference": lambda loss: np.sign(loss.backward()),
+    "shifted by one place": lambda loss: np.roll(loss.backward(), 1, axis=-1),
+    "images in reverse order": lambda loss: loss.backward()[::-1],
+}
+
+
+def numbers_by_hand(backward):
+    """The flow of two images of two numbers each, computed by hand."""
+    loss = MSELoss()
+    loss(np.array([[3.0, 1.0], [4.0, 2.0]]), np.array([[1.0, 1.0], [5.0, 5.0]]))
+    return np.allclose(backward(loss), [[1, 0], [-0.5, -1.5]])
+
+
+def numerical_check(backward):
+    """The flow beside central differences of the loss."""
+    output, target = np.random.default_rng(3).normal(size=(2, 3, 2, 4))
+    loss = MSELoss()
+    numerical = gradcheck.numerical_gradient(lambda x: np.array(MSELoss()(x, target)), output, np.array(1.0))
+    loss(output, target)
+    return np.allclose(backward(loss), numerical, rtol=1e-6, atol=1e-9)
+
+
+CHECKS = [numbers_by_hand, numerical_check]
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_the_checks_accept_the_right_flow(check):
+    assert check(MSELoss.backward)
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_planted_mistake_fails_each_check(mistake, check):
+    assert not check(MISTAKES[mistake])
