@@ -75,8 +75,11 @@ def test_what_is_no_house_comes_in_six_kinds_of_the_same_colours():
     colours = set(map(tuple, house.reshape(3, 49).T.tolist()))
     for image in others.values():
         assert set(map(tuple, image.reshape(3, 49).T.tolist())) <= colours
-    # Upside down, halves swapped, walls above the roof, lying.
-    for other in (house[:, ::-1], np.roll(house, 3, axis=2), np.roll(house, 3, axis=1), house.swapaxes(1, 2)):
+    sky = house[:, :1, :1]
+    roof, walls = (np.where(np.arange(7)[:, np.newaxis] // 4 == part, house, sky) for part in (0, 1))
+    # Upside down, halves swapped, walls above the roof, lying; and each part alone.
+    swapped, raised = np.roll(house, 3, axis=2), np.roll(house, 3, axis=1)
+    for other in (house[:, ::-1], swapped, raised, house.swapaxes(1, 2), roof, walls):
         assert other.tobytes() in others
 
 
