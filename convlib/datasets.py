@@ -181,6 +181,16 @@ def learning_flow():
 
 # Chapter "Learning the kernels that were given by hand" (chapters/learning_kernels.ipynb)
 
+class Pictures(NamedTuple):
+    """Pictures, and whether each shows a house; see `house_pictures`.
+
+    Source: chapter "Learning the kernels that were given by hand".
+    """
+
+    images: np.ndarray
+    is_house: np.ndarray
+
+
 def _house_plans():
     """The house as a map of five materials, six maps that are none, and the colours."""
     pixels = np.array(HOUSE_IMAGE).reshape(3, 49).T
@@ -206,16 +216,6 @@ def _check_pictures(count, recolour, light, noise, size):
         raise ValueError(f"light: expected the least and the most, at least 0, got {light!r}")
     if not 0 <= noise < np.inf:
         raise ValueError(f"noise: expected a number of at least 0, got {noise!r}")
-
-
-class Pictures(NamedTuple):
-    """Pictures, and whether each shows a house; see `house_pictures`.
-
-    Source: chapter "Learning the kernels that were given by hand".
-    """
-
-    images: np.ndarray
-    is_house: np.ndarray
 
 
 def house_pictures(count, *, recolour=0.0, light=(1.0, 1.0), noise=0.0, size=11, rng=None):
