@@ -147,11 +147,12 @@ def test_the_address_of_the_book_leads_to_its_first_page(visit):
 
 
 def test_a_story_is_moved_by_keys_and_buttons_and_stands_still_without_scripts(chromium):
-    pictures = [figures.grids([np.full((1, 1), number)], [f"title {number}"], alt=f"a {number}") for number in (3, 5, 7)]
+    pictures = [figures.grids([np.full((1, 1), number)], [f"title {number}"], alt=f"a {number}")
+                for number in (3, 5, 7)]
     html = figures.story(pictures, ["three", "five", "seven"], still=1, alt="Three numbers.")._repr_html_()
 
     def seen(page):
-        shown = [text for text in page.locator("svg:visible text").all_inner_texts() if text.startswith("title")]
+        shown = [text for text in page.locator("svg:visible text").all_text_contents() if text.startswith("title")]
         return shown, page.locator("[role=img]").get_attribute("aria-label"), page.locator("p").inner_text()
 
     page = chromium.new_page()
