@@ -27,6 +27,8 @@ __all__ = [
     "curves",
     "arrows",
     "steps",
+    "Story",
+    "story",
     "layer",
 ]
 
@@ -967,6 +969,97 @@ def steps(rows, gaps, *, titles, roles, upwards=False, alt):
             content += _between(gaps[place], *middles[place : place + 2], top, bottom, upwards)
             top = bottom
     return Figure([_svg(step * widest + 8 * max(map(len, titles)), top + size + 4, content)], alt)
+
+
+_TELL = """
+  var slider = root.querySelector("input"), frames = JSON.parse(root.dataset.frames);
+  var picture = root.querySelector("[role=img]"), panels = picture.children, said = root.querySelector("p");
+  function show(number) {
+    number = Math.min(frames.length, Math.max(1, number));
+    var frame = frames[number - 1];
+    for (var k = 0; k < panels.length; k++) panels[k].hidden = frame.panels.indexOf(k) < 0;
+    picture.setAttribute("aria-label", frame.alt);
+    said.textContent = number + " of " + frames.length + ": " + frame.said;
+    slider.value = number;
+    slider.setAttribute("aria-valuetext", said.textContent);
+  }
+  slider.addEventListener("input", function () { show(Number(slider.value)); });
+  root.querySelectorAll("button").forEach(function (button) {
+    button.addEventListener("click", function () { show(Number(slider.value) + Number(button.dataset.step)); });
+  });
+  root.querySelector(".controls").hidden = false;
+  show(1);
+"""
+
+
+class Story(Figure):
+    """Pictures one after the other, with a slider (chapter "How the figures are drawn")."""
+
+    def __init__(self, pictures, said, still, alt):
+        super().__init__(dict.fromkeys(panel for picture in pictures for panel in picture.panels), alt)
+        self.frames = [
+            {"panels": [self.panels.index(panel) for panel in picture.panels], "alt": picture.alt, "said": words}
+            for picture, words in zip(pictures, said, strict=True)
+        ]
+        self.still = self.frames[still]
+
+    def _repr_html_(self):
+        shown = [
+            f"<div{'' if place in self.still['panels'] else ' hidden'}>{panel}</div>"
+            for place, panel in enumerate(self.panels)
+        ]
+        data, size = json.dumps(self.frames, separators=(",", ":")), "min-width:2.5rem;min-height:2.5rem"
+        back, forth = (
+            f'<button type="button" data-step="{step}" aria-label="{name}" style="{size}">{arrow}</button>'
+            for step, name, arrow in ((-1, "step back", "←"), (1, "next step", "→"))
+        )
+        slider = (
+            f'<input type="range" min="1" max="{len(self.frames)}" value="1" aria-label="step" '
+            'style="width:min(24rem,55%);min-height:2.5rem;vertical-align:middle">'
+        )
+        return (
+            f'<div class="convlib-story" role="group" data-frames="{escape(data)}" '
+            f'aria-label="{escape(self.alt)} Move with the slider.">'
+            f'<div class="controls" style="text-align:center" hidden>{back} {slider} {forth}</div>'
+            f'<p style="text-align:center;min-height:3.2em">{escape(self.still["said"])}</p>'
+            f'{Figure(shown, self.still["alt"])._repr_html_()}</div>'
+            '<script>document.querySelectorAll(".convlib-story:not([data-ready])").forEach(function (root) {\n'
+            f'  root.dataset.ready = "yes";{_TELL}}});</script>'
+        )
+
+
+def story(pictures, said, *, still=None, alt):
+    """Show pictures one after the other, moved by the reader.
+
+    Parameters
+    ----------
+    pictures : sequence of Figure
+        One for each step.
+    said : sequence of str
+        A sentence for each step.
+    still : int, optional
+        Which picture stands where scripts do not run; by default the last.
+    alt : str
+        What the whole figure shows, in words.
+
+    Returns
+    -------
+    Story
+
+    Raises
+    ------
+    ValueError
+        If there is no picture, not one sentence for each, or no picture `still`.
+
+    Notes
+    -----
+    Source: chapter "How the figures are drawn"; used in the chapter "Layers and models".
+    """
+    pictures, said = list(pictures), _one_each("said", list(said), len(pictures))
+    still = len(pictures) - 1 if still is None else still
+    if not 0 <= still < len(pictures):
+        raise ValueError(f"still: expected one of {len(pictures)} pictures, got {still}")
+    return Story(pictures, said, still, alt)
 
 
 def _small_grid(values, x, y, size, role, label, dashed):

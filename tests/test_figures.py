@@ -40,6 +40,7 @@ DRAWINGS = {
     "curves": lambda **alt: figures.curves(a_plot(), **alt),
     "arrows": lambda **alt: figures.arrows([1, -2, 3], [4, 5], LINKS, 1, **alt),
     "steps": lambda **alt: figures.steps([[1, -2], [3]], [[(0, 0, 1), (1, 0, -1)]], **STEP_WORDS, **alt),
+    "story": lambda **alt: figures.story([figures.grids([[[1]], [[2]]], alt="x")] * 3, ["a", "b", "<c>"], **alt),
     "layer": lambda **alt: figures.layer(HOUSE.image, WEIGHT, TEMPORARY, OUTPUT, **alt),
 }
 EVERY_DRAWING = pytest.mark.parametrize("draw", DRAWINGS.values(), ids=DRAWINGS)
@@ -202,6 +203,9 @@ def test_an_arrow_that_subtracts_is_dashed_and_the_head_is_at_the_end(upwards):
         (lambda: figures.kernel_over(RED, np.ones((5, 5)), 3, 3, alt="x"), r"kernel: .*\(5, 5\)"),
         (lambda: figures.kernel_over(HOUSE.image, LEFT_ROOF, 3, 3, alt="x"), r"channel: .*\(3, 7, 7\)"),
         (lambda: figures.kernel_at(RED, LEFT_ROOF, [(3, 3), (0, 7)], alt="x"), r"places: .*at \(0, 7\)"),
+        (lambda: figures.story([], [], alt="x"), "still: expected one of 0 pictures"),
+        (lambda: figures.story([figures.grids([[[1]]], alt="x")], ["a", "b"], alt="x"), "said: expected 1"),
+        (lambda: figures.story([figures.grids([[[1]]], alt="x")], ["a"], still=1, alt="x"), "still: expected one of 1"),
         (lambda: figures.explore_impacts([[[]]], (2, 2), 1, 0, titles="ab", alt="x"), r"row, column: .*\(1, 0\)"),
         (lambda: figures.meetings([1, 2], [1, 2, 3], alt="x"), "kernel, flow: expected"),
         (lambda: figures.meetings([1, 2, 3], [1, 2], flow=[1], alt="x"), "kernel, flow: .* 2 places"),
