@@ -770,7 +770,7 @@ class Dropout(Layer):
         self.p, self.rng = float(p), _generator(rng)
 
     def compute(self, input):
-        if not self.training:
+        if not self.training or self.p == 0:
             return input.copy(), None
         scale = np.where(self.rng.random(input.shape) < self.p, 0, 1 / (1 - self.p))
         scale = scale.astype(input.dtype if input.dtype.kind == "f" else np.float64)

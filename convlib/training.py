@@ -47,6 +47,19 @@ class History:
         for each, number in zip(fields(self), numbers, strict=True):
             getattr(self, each.name).append(float(number))
 
+    def plot(self):
+        """Draw losses and accuracies, epoch by epoch; return the figure of matplotlib."""
+        import matplotlib.pyplot as plt
+
+        figure, axes = plt.subplots(1, 2, figsize=(8, 2.8), layout="constrained")
+        for axis, name in zip(axes, ("losses", "accuracies"), strict=True):
+            for kind, prefix in (("training", ""), ("validation", "validation_")):
+                numbers = getattr(self, prefix + name)
+                axis.plot(range(1, len(numbers) + 1), numbers, label=kind)
+            axis.set(xlabel="epoch", title=name)
+            axis.legend()
+        return figure
+
 
 def accuracy(scores, labels):
     """Return the share of rows whose largest score is that of the right class.
