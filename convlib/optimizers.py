@@ -166,8 +166,7 @@ class Adam(Optimizer):
     lr : float
         The learning rate, above 0: about the size of a step.
     betas : (float, float)
-        How much of the mean gradient, and of the mean square, is kept; each at least 0 and
-        below 1.
+        How much of both means is kept; at least 0 and below 1.
     eps : float
         What is added to the divisor, above 0.
     weight_decay : float
@@ -176,8 +175,7 @@ class Adam(Optimizer):
     Raises
     ------
     ValueError, TypeError
-        If a number is out of its range or none, or the parameters are no list of different
-        parameters.
+        If a number is out of its range, or the parameters are no list of different ones.
 
     Notes
     -----
