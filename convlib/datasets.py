@@ -1,8 +1,8 @@
 # Exported from chapters/ by tools/export.py: edit the chapter, not this file.
 """The small data sets of the course, written out in full: nothing is downloaded.
 
-Chapter 1 builds `house`, the picture that accompanies the reader through the whole
-course.
+Chapter "One kernel, one neuron" builds `house`, the picture that accompanies the reader through the
+whole course.
 """
 
 import gzip
@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 
-# Chapter "One kernel, one neuron" (chapters/01_one_kernel.ipynb)
+# Chapter "One kernel, one neuron" (chapters/one_kernel.ipynb)
 
 HOUSE_IMAGE = [
     [  # red
@@ -77,7 +77,9 @@ HOUSE_BIASES = [-1030, -1030, -1990, -2000, -2000, -4059]
 
 
 class House(NamedTuple):
-    """The house and the numbers made by hand for it (Chapter 1); see `house`."""
+    """The house and the numbers made by hand for it (chapter "One kernel, one neuron"); see
+    `house`.
+    """
 
     image: np.ndarray
     channel_names: tuple[str, ...]
@@ -99,8 +101,8 @@ def house():
 
     Notes
     -----
-    Source: Chapter 1. Image, kernels and biases were made by J.-F. Reboud for his
-    article "The Second Dimension" (2022).
+    Source: chapter "One kernel, one neuron". Image, kernels and biases were made by J.-F.
+    Reboud for his article "The Second Dimension" (2022).
     """
     return House(
         image=np.array(HOUSE_IMAGE),
@@ -111,7 +113,7 @@ def house():
     )
 
 
-# Chapter "From grids to a layer" (chapters/02_the_layer.ipynb)
+# Chapter "From grids to a layer" (chapters/the_layer.ipynb)
 
 # Where the single 1 of each kernel stands, in the order of HOUSE_KERNELS.
 HOUSE_STEPS = {
@@ -132,7 +134,8 @@ def house_detector():
 
     Notes
     -----
-    Source: Chapter 2. The kernels and biases were made by J.-F. Reboud for his article
+    Source: chapter "From grids to a layer". The kernels and biases were made by J.-F. Reboud
+    for his article
     "The Second Dimension" (2022).
     """
     questions = np.array([[kernel] * 3 for kernel in HOUSE_KERNELS.values()])
@@ -145,7 +148,7 @@ def house_detector():
     return [(questions, np.array(HOUSE_BIASES)), (move, no_bias), (gather, no_bias[:1])]
 
 
-# Chapter "The learning flow" (chapters/03_learning_flow.ipynb)
+# Chapter "The learning flow" (chapters/learning_flow.ipynb)
 
 LEARNING_FLOW = [
     [
@@ -179,7 +182,7 @@ def learning_flow():
 
     Notes
     -----
-    Source: Chapter 3.
+    Source: chapter "The learning flow".
     """
     return np.array(LEARNING_FLOW)
 

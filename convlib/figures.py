@@ -393,7 +393,8 @@ def kernel_over(channel, kernel, row, column, *, role="input", alt):
 
     Notes
     -----
-    Source: chapter "How the figures are drawn"; the sum is that of Chapter 1, formula F01.
+    Source: chapter "How the figures are drawn"; the sum is that of chapter "One kernel, one
+    neuron", formula F01.
     """
     channel, kernel = _check_place(channel, kernel, row, column)
     return Figure(_kernel_panels(channel, kernel, row, column, role), alt)
@@ -428,7 +429,7 @@ def kernel_at(channel, kernel, places, *, role="kernel", size=36, alt):
 
     Notes
     -----
-    Source: chapter "How the figures are drawn"; used in Chapter 4, F14 and F18.
+    Source: chapter "How the figures are drawn"; used in chapter "The weights", F14 and F18.
     """
     channel, kernel = _as_grids([channel, kernel])
     content = _padded_grid(channel, size, "input")
@@ -563,7 +564,8 @@ def explore_kernel(channel, kernel, row, column, *, role="input", alt):
 
     Notes
     -----
-    Source: chapter "How the figures are drawn"; the sum is that of Chapter 1, formula F01.
+    Source: chapter "How the figures are drawn"; the sum is that of chapter "One kernel, one
+    neuron", formula F01.
     """
     channel, kernel = _check_place(channel, kernel, row, column)
     colour = COLOURS["flow" if role == "flow" else "output"]
@@ -641,7 +643,8 @@ def explore_impacts(impacts, target_shape, row, column, *, titles, roles=("input
 
     Notes
     -----
-    Source: chapter "How the figures are drawn"; used in the chapters on the learning flow (F08) and the weights (F14).
+    Source: chapter "How the figures are drawn"; used in the chapters on the learning flow (F08)
+    and the weights (F14).
     """
     shape = (len(impacts), len(impacts[0]))
     if not (0 <= row < shape[0] and 0 <= column < shape[1]):
@@ -683,7 +686,8 @@ def meetings(line, kernel, *, stride=1, padding=(0, 0), dilation=1, flow=None, a
 
     Notes
     -----
-    Source: chapter "How the figures are drawn"; used in Chapter 8.
+    Source: chapter "How the figures are drawn"; used in chapter "Stride, padding, dilation,
+    groups".
     """
     line, kernel = np.asarray(line), np.asarray(kernel)
     places = len(line) + sum(padding)
@@ -1028,7 +1032,8 @@ def layer(image, weight, temporary, output, *, alt):
 
     Notes
     -----
-    Source: chapter "How the figures are drawn"; the layer is that of Chapter 2, formulas F03 and F04.
+    Source: chapter "How the figures are drawn"; the layer is that of chapter "From grids to a
+    layer", formulas F03 and F04.
     """
     arrays = {"image": image, "weight": weight, "temporary": temporary, "output": output}
     shapes = {"image": (3, 7, 7), "weight": (2, 3, 3, 3), "temporary": (2, 3, 7, 7), "output": (2, 7, 7)}

@@ -26,7 +26,7 @@ def test_a_changed_copy_does_not_change_the_next():
 
 
 def detect(image):
-    """The five layers of Chapter 2."""
+    """The five layers of chapter "From grids to a layer"."""
     (questions, thresholds), *others = datasets.house_detector()
     grids = np.maximum(conv2d(image, questions, thresholds, padding=1), 0)
     for weight, bias in others:
