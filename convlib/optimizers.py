@@ -50,9 +50,8 @@ def _as_parameters(parameters):
 class Optimizer:
     """What all optimizers share: parameters, settings, and a memory for each parameter.
 
-    Attributes `settings` (name: range of a number) and `memories` (names of arrays) are
-    set by each kind of optimizer. Source: chapter "Learning the kernels that were given
-    by hand".
+    Each kind of optimizer sets `settings` (name: range) and `memories` (names of arrays).
+    Source: chapter "Learning the kernels that were given by hand".
     """
 
     settings, memories = {}, ()
@@ -74,6 +73,8 @@ class Optimizer:
         for k, parameter in enumerate(self.parameters):
             if parameter.grad is None:
                 raise RuntimeError(f"parameter {k} has no gradient: call backward first")
+            if np.asarray(parameter.grad).dtype.kind not in "iuf":
+                raise TypeError(f"the gradient of parameter {k}: expected real numbers")
             if np.shape(parameter.grad) != parameter.data.shape:
                 raise ValueError(f"the gradient of parameter {k}: expected shape "
                                  f"{parameter.data.shape}, got {np.shape(parameter.grad)}")
