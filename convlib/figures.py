@@ -972,13 +972,16 @@ def steps(rows, gaps, *, titles, roles, upwards=False, alt):
 
 
 _TELL = """
-  var frames = root.querySelectorAll(".frame"), slider = root.querySelector("input");
+  var slider = root.querySelector("input"), frames = JSON.parse(root.dataset.frames);
+  var picture = root.querySelector("[role=img]"), panels = picture.children, said = root.querySelector("p");
   function show(number) {
     number = Math.min(frames.length, Math.max(1, number));
+    var frame = frames[number - 1];
+    for (var k = 0; k < panels.length; k++) panels[k].hidden = frame.panels.indexOf(k) < 0;
+    picture.setAttribute("aria-label", frame.alt);
+    said.textContent = number + " of " + frames.length + ": " + frame.said;
     slider.value = number;
-    frames.forEach(function (frame, place) { frame.hidden = place !== number - 1; });
-    var said = frames[number - 1].querySelector("p").textContent;
-    slider.setAttribute("aria-valuetext", number + " of " + frames.length + ": " + said);
+    slider.setAttribute("aria-valuetext", said.textContent);
   }
   slider.addEventListener("input", function () { show(Number(slider.value)); });
   root.querySelectorAll("button").forEach(function (button) {
@@ -993,25 +996,33 @@ class Story(Figure):
     """Pictures one after the other, with a slider (chapter "How the figures are drawn")."""
 
     def __init__(self, pictures, said, still, alt):
-        super().__init__([panel for picture in pictures for panel in picture.panels], alt)
-        self.pictures, self.said, self.still = pictures, said, still
+        super().__init__(dict.fromkeys(panel for picture in pictures for panel in picture.panels), alt)
+        self.frames = [
+            {"panels": [self.panels.index(panel) for panel in picture.panels], "alt": picture.alt, "said": words}
+            for picture, words in zip(pictures, said, strict=True)
+        ]
+        self.still = self.frames[still]
 
     def _repr_html_(self):
-        frames = "".join(
-            f'<div class="frame"{"" if place == self.still else " hidden"}>{picture._repr_html_()}'
-            f'<p style="text-align:center;min-height:3.2em">{escape(words)}</p></div>'
-            for place, (picture, words) in enumerate(zip(self.pictures, self.said, strict=True))
+        shown = [
+            f"<div{'' if place in self.still['panels'] else ' hidden'}>{panel}</div>"
+            for place, panel in enumerate(self.panels)
+        ]
+        data, size = json.dumps(self.frames, separators=(",", ":")), "min-width:2.5rem;min-height:2.5rem"
+        back, forth = (
+            f'<button type="button" data-step="{step}" aria-label="{name}" style="{size}">{arrow}</button>'
+            for step, name, arrow in ((-1, "step back", "←"), (1, "next step", "→"))
         )
-        look = 'style="min-width:2.5rem;min-height:2.5rem"'
-        button = '<button type="button" data-step="{}" aria-label="{}" {}>{}</button> '.format
         slider = (
-            f'<input type="range" min="1" max="{len(self.said)}" value="1" aria-label="step" '
-            'style="width:min(24rem,55%);min-height:2.5rem;vertical-align:middle"> '
+            f'<input type="range" min="1" max="{len(self.frames)}" value="1" aria-label="step" '
+            'style="width:min(24rem,55%);min-height:2.5rem;vertical-align:middle">'
         )
         return (
-            f'<div class="convlib-story" role="group" aria-label="{escape(self.alt)} Move with the slider.">{frames}'
-            f'<div class="controls" style="text-align:center" hidden>{button(-1, "step back", look, "←")}{slider}'
-            f'{button(1, "next step", look, "→")}</div></div>'
+            f'<div class="convlib-story" role="group" data-frames="{escape(data)}" '
+            f'aria-label="{escape(self.alt)} Move with the slider.">'
+            f'<div class="controls" style="text-align:center" hidden>{back} {slider} {forth}</div>'
+            f'<p style="text-align:center;min-height:3.2em">{escape(self.still["said"])}</p>'
+            f'{Figure(shown, self.still["alt"])._repr_html_()}</div>'
             '<script>document.querySelectorAll(".convlib-story:not([data-ready])").forEach(function (root) {\n'
             f'  root.dataset.ready = "yes";{_TELL}}});</script>'
         )
