@@ -270,7 +270,10 @@ DIGITS_SHA256 = "6ebb3d2fee246a4e99363262ddf8a00a3c41bee6014c373ed9d9216ba7f651b
 
 
 class Digits(NamedTuple):
-    """Drawings of digits, and which digit each is meant to be; see `load_digits`."""
+    """Drawings of digits, and the digits they are meant to be; see `load_digits`.
+
+    Source: chapter "A first deep model on real digits".
+    """
 
     images: np.ndarray
     labels: np.ndarray

@@ -168,10 +168,8 @@ class Adam(Optimizer):
         The learning rate, above 0: about the size of a step.
     betas : (float, float)
         How much of both means is kept; at least 0 and below 1.
-    eps : float
-        What is added to the divisor, above 0.
-    weight_decay : float
-        How strongly each parameter is drawn to 0, at least 0.
+    eps, weight_decay : float
+        What is added to the divisor; how strongly each parameter is drawn to 0.
 
     Raises
     ------
