@@ -3,6 +3,7 @@
 import builtins
 import json
 import math
+import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,6 +30,8 @@ from convlib.training import (
     save_checkpoint,
 )
 
+# Without compiling, a thousand images take hours.
+compiled_only = pytest.mark.skipif(bool(os.environ.get("NUMBA_DISABLE_JIT")), reason="nothing is compiled")
 PYTORCH = json.loads((Path(__file__).parent / "data" / "pytorch_training.json").read_text())
 DIGITS = load_digits()
 IMAGES, LABELS = DIGITS.images[:, np.newaxis] / 16.0, DIGITS.labels
@@ -216,6 +219,7 @@ class Listed(CrossEntropyLoss):
         return self.values[-1]
 
 
+@compiled_only
 def test_the_losses_of_three_epochs_are_those_of_pytorch():
     model, loss = digit_reader(dropout=0, dtype=np.float64, rng=0), Listed()
     history = fit(model, loss, Adam(model.parameters(), lr=0.01), IMAGES[:1157], LABELS[:1157], epochs=3, rng=0,
@@ -296,6 +300,7 @@ def test_other_losses_learn_too_and_have_no_accuracy():
     assert history.losses[-1] < 1e-4 * history.losses[0] and np.isnan(history.accuracies).all()
 
 
+@compiled_only
 def test_it_learns_to_read():
     model = digit_reader(rng=0)
     fit(model, CrossEntropyLoss(), Adam(model.parameters(), lr=0.01), IMAGES[:400].astype(np.float32), LABELS[:400],
