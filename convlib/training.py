@@ -196,8 +196,8 @@ class Trainer:
 
     def fit(self, images, targets, *, epochs, validation=None, progress=True):
         """Train until `epochs` epochs have passed in all, and return the history; see `fit`."""
-        return _fit(self, _as_examples(images, targets), _as_count("epochs", epochs),
-                    validation and _as_examples(*validation), progress)
+        held = None if validation is None else _as_examples(*validation)
+        return _fit(self, _as_examples(images, targets), _as_count("epochs", epochs), held, progress)
 
 
 def _fit(trainer, examples, epochs, validation, progress):
@@ -205,7 +205,7 @@ def _fit(trainer, examples, epochs, validation, progress):
     history, unknown = trainer.history, float("nan")
     for epoch in _with_bar(range(len(history.losses), epochs), progress):
         if trainer.schedule:
-            trainer.optimizer.lr = trainer.schedule(epoch)
+            trainer.optimizer.lr = _as_rate(trainer.schedule(epoch))
         trainer.model.train()
         seen = _epoch(trainer, *examples)
         checked = _evaluated(trainer, *validation) if validation else (unknown, unknown)
@@ -244,6 +244,13 @@ def _evaluated(trainer, images, targets):
     """Loss and accuracy of the model as it is."""
     output = predict(trainer.model, images)
     return trainer.loss(output, targets), accuracy(output, targets)
+
+
+def _as_rate(value):
+    """What a schedule returned, if it can be a learning rate."""
+    if not 0 <= value < np.inf:
+        raise ValueError(f"schedule: expected to return a number from 0 on, got {value!r}")
+    return float(value)
 
 
 def _with_bar(epochs, progress):

@@ -137,6 +137,19 @@ def test_the_flow_passes_where_the_number_did():
     assert check_gradient(lambda x: x * masked, image, told, flow) < 1e-9
 
 
+def test_the_flow_through_a_whole_model_with_dropout_is_the_numerical_derivative():
+    model, random = small_model(), np.random.default_rng(2)
+    state = model[4].rng.bit_generator.state
+
+    def forward(images):
+        model[4].rng.bit_generator.state = state  # the same outputs are dropped at every call
+        return model(images)
+
+    images = random.normal(size=(4, 1, 6, 6))
+    flow = random.normal(size=forward(images).shape)
+    assert check_gradient(forward, images, model.backward(flow), flow, tolerance=1e-8) < 1e-8
+
+
 def test_in_use_nothing_is_dropped_and_no_chance_is_spent():
     layer, image = Dropout(0.5, rng=0), np.arange(12.0).reshape(3, 4)
     layer.eval()
@@ -277,6 +290,15 @@ def test_each_epoch_has_the_learning_rate_of_the_schedule():
     trained.optimizer.step = lambda: (rates.append(trained.optimizer.lr), step())
     trained.fit(*examples(), epochs=2, progress=False)
     assert rates == [0.1] * 3 + [0.05] * 3
+
+
+@pytest.mark.parametrize("rate", [-0.1, np.nan, np.inf])
+def test_a_schedule_that_returns_no_rate_is_refused_before_anything_moves(rate):
+    trained = trainer(schedule=lambda epoch: rate)
+    before = bits_of(trained)
+    with pytest.raises(ValueError, match="schedule: expected to return a number from 0 on, got"):
+        trained.fit(*examples(), epochs=1, progress=False)
+    assert bits_of(trained) == before
 
 
 def test_gradients_do_not_add_up_over_the_batches():
