@@ -283,6 +283,14 @@ def test_the_history_is_the_mean_over_images_and_validation_changes_nothing():
     assert frozen.history.losses == [pytest.approx(np.average(frozen.loss.values, weights=[8, 8, 4]))]
 
 
+def test_a_model_that_was_in_use_learns_with_its_chances_again():
+    one, other = trainer(), trainer()
+    other.model.eval()
+    for each in (one, other):
+        each.fit(*examples(), epochs=2, progress=False)
+    assert bits_of(one)[:2] == bits_of(other)[:2] and one.history.losses == other.history.losses
+
+
 def test_each_epoch_has_the_learning_rate_of_the_schedule():
     rates = []
     trained = trainer(schedule=lambda epoch: 0.1 / (1 + epoch))
