@@ -2,20 +2,23 @@
 """The convolution layer of the course "The Convolution Layer", born in its chapters.
 
 `conv2d` and its three gradients are the layer; `reference` holds the formulas as plain
-loops, `shapes` checks sizes and settings, `gradcheck` checks gradients, `datasets` holds
-the small data of the course, `figures` draws. The page "The library, name by name" lists
-all names.
+loops, `shapes` checks sizes and settings, `gradcheck` checks gradients, `layers` remember
+and make models, `datasets` holds the small data of the course, `figures` draws. The page
+"The library, name by name" lists all names.
 """
 
-from convlib import datasets, figures, gradcheck, reference, shapes
+from convlib import datasets, figures, gradcheck, layers, reference, shapes
 from convlib.algorithms import get_winograd, set_winograd
 from convlib.functional import conv2d, conv2d_bias_grad, conv2d_input_grad, conv2d_weight_grad
+from convlib.layers import Conv2d, Flatten, Linear, MaxPool2d, ReLU, Sequential
 from convlib.parallel import get_num_threads, set_num_threads
+from convlib.pooling import max_pool2d, max_pool2d_input_grad
 
 __all__ = [
     "datasets",
     "figures",
     "gradcheck",
+    "layers",
     "reference",
     "shapes",
     "get_winograd",
@@ -24,8 +27,16 @@ __all__ = [
     "conv2d_bias_grad",
     "conv2d_input_grad",
     "conv2d_weight_grad",
+    "Conv2d",
+    "Flatten",
+    "Linear",
+    "MaxPool2d",
+    "ReLU",
+    "Sequential",
     "get_num_threads",
     "set_num_threads",
+    "max_pool2d",
+    "max_pool2d_input_grad",
 ]
 
 

@@ -595,7 +595,9 @@ def summary(model, input_size):
     -----
     Source: chapter "Layers and models".
     """
-    rows, size = [], tuple(input_size)
+    if not isinstance(input_size, (tuple, list)):
+        raise TypeError(f"input_size: expected a shape, got {input_size!r:.80}")
+    rows, size = [], tuple(_whole("input_size", each, 0) for each in input_size)
     for place, layer in enumerate(model if isinstance(model, Sequential) else [model]):
         out = _at(place, _shape_behind, layer, size)
         parameters = sum(each.data.size for each in layer.parameters())

@@ -181,8 +181,8 @@ class Adam(Optimizer):
     Source: chapter "A first deep model on real digits", formula eq-adam.
     """
 
-    settings = {"lr": "above 0", "beta1": "0 or more and below 1", "beta2": "0 or more and below 1",
-                "eps": "above 0", "weight_decay": "0 or more", "steps": "0 or more"}
+    settings = {"lr": "above 0", "eps": "above 0", "weight_decay": "0 or more",
+                "beta1": "0 or more and below 1", "beta2": "0 or more and below 1", "steps": "0 or more"}
     memories = ("exp_avg", "exp_avg_sq")
 
     def __init__(self, parameters, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0):

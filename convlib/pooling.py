@@ -47,15 +47,6 @@ def _largest(channels, geometry):
     return best, index
 
 
-_ENOUGH = 1_000_000  # so many cells are worth a second thread
-
-
-def _run(kernel, cells, *arguments):
-    """Share the channels among as many threads as pay."""
-    jobs = max(1, min(parallel.get_num_threads(), cells // _ENOUGH))
-    parallel.run(kernel, jobs, 0, np.float64, *arguments)
-
-
 def max_pool2d(input, kernel_size, stride=None, padding=0, *, return_indices=False):
     """Compute the output of a max pooling layer: the largest number of each window.
 
@@ -75,10 +66,14 @@ def max_pool2d(input, kernel_size, stride=None, padding=0, *, return_indices=Fal
     int64 array of that shape, if wanted
         row * W + column of the winner: the first of equals, or the last NaN.
 
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument cannot be used; the message names it, and what was expected.
+
     Notes
     -----
-    Raises ValueError or TypeError as `convlib.shapes.max_pool2d_geometry`. Source: chapter
-    "Layers and models", formula eq-max-pool.
+    Source: chapter "Layers and models", formula eq-max-pool.
     """
     (input,) = _together(("input",), (input,))
     g = max_pool2d_geometry(input.shape, kernel_size, stride, padding)
@@ -150,3 +145,12 @@ def _as_indices(indices, size):
             f"got {indices.min()} to {indices.max()}"
         )
     return np.array(indices, np.int64, order="C")
+
+
+_ENOUGH = 1_000_000  # so many cells are worth a second thread
+
+
+def _run(kernel, cells, *arguments):
+    """Share the channels among as many threads as pay."""
+    jobs = max(1, min(parallel.get_num_threads(), cells // _ENOUGH))
+    parallel.run(kernel, jobs, 0, np.float64, *arguments)

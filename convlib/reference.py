@@ -637,7 +637,7 @@ def max_pool2d(input, kernel_size, stride=None, padding=0):
     Raises
     ------
     ValueError, TypeError
-        As `convlib.shapes.max_pool2d_geometry`.
+        If an argument cannot be used; the message names it.
 
     Notes
     -----
@@ -670,8 +670,7 @@ def max_pool2d_input_grad(input, grad_output, kernel_size, stride=None, padding=
     Raises
     ------
     ValueError, TypeError
-        As `convlib.shapes.max_pool2d_geometry`; or if `grad_output` has not the shape of
-        the output.
+        If an argument cannot be used, or `grad_output` has not the shape of the output.
 
     Notes
     -----

@@ -185,7 +185,8 @@ class Trainer:
     Source: chapter "A first deep model on real digits".
     """
 
-    def __init__(self, model, loss, optimizer, *, batch_size=32, rng=None, augment=None, schedule=None):
+    def __init__(self, model, loss, optimizer, *, batch_size=32, rng=None,
+                 augment=None, schedule=None):
         for name, given in (("augment", augment), ("schedule", schedule)):
             if given is not None and not callable(given):
                 raise TypeError(f"{name}: expected a function or None, got {given!r}")
@@ -264,7 +265,8 @@ def _with_bar(epochs, progress):
     return tqdm(epochs, unit="epoch")
 
 
-def fit(model, loss, optimizer, images, targets, *, epochs, validation=None, progress=True, **settings):
+def fit(model, loss, optimizer, images, targets, *, epochs, validation=None,
+        progress=True, **settings):
     """Train a model, and return what happened in each epoch.
 
     Parameters
@@ -333,13 +335,15 @@ def jiggle(images, rng, *, turn=15.0, shift=0.5, stretch=0.15):
     if np.ndim(images) != 4:
         raise ValueError(f"images: expected shape (N, C, H, W), got {np.shape(images)}")
     size = (len(images), 1, 1)
-    angle, scale = np.deg2rad(rng.uniform(-turn, turn, size)), 1 + rng.uniform(-stretch, stretch, size)
+    angle = np.deg2rad(rng.uniform(-turn, turn, size))
+    scale = 1 + rng.uniform(-stretch, stretch, size)
     down, right = rng.uniform(-shift, shift, (2, *size))
     a, b = np.cos(angle) / scale, np.sin(angle) / scale
     middle, center = ((length - 1) / 2 for length in images.shape[2:])
     p, q = np.indices(images.shape[2:])
     p, q = p - middle, q - center
-    return _read_between(images, a * p - b * q + middle + down, b * p + a * q + center + right)
+    rows, columns = a * p - b * q + middle + down, b * p + a * q + center + right
+    return _read_between(images, rows, columns)
 
 
 def _read_between(images, rows, columns):

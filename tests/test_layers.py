@@ -607,6 +607,12 @@ def test_summary_of_one_layer_and_of_what_does_not_fit():
     with pytest.raises(ValueError, match=r"\[0\] Conv2d.*: input: expected shape \(N, 2, H, W\)"):
         summary(small_model(), (3, 7, 6))
 
+    with pytest.raises(TypeError, match="input_size: expected a shape, got 7"):
+        summary(small_model(), 7)
+    with pytest.raises(TypeError, match="input_size: expected a whole number, 0 or more, got 7.0"):
+        summary(small_model(), (2, 7.0, 6))
+    assert str(summary(small_model(), list(np.array(IMAGE)))) == str(summary(small_model(), IMAGE))
+
     class Odd(Layer):
         def __repr__(self):
             return "<b>"
