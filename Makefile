@@ -89,7 +89,8 @@ test: book
 # The tests of the library itself. They run twice more, in other ways.
 TESTS_OF_CONVLIB := $(addprefix tests/test_,functional.py choosing.py processes.py interrupts.py board.py simd.py \
   same_bits.py gemm.py thin.py depthwise.py winograd.py channels.py transforms.py numpy_kernels.py shapes.py \
-  general_reference.py reference.py gradcheck.py datasets.py figures.py pooling.py layers.py)
+  general_reference.py reference.py gradcheck.py datasets.py figures.py pooling.py layers.py \
+  losses.py training.py digits.py)
 
 # Compiled with a check of every index. The code goes to a place of its own: in its cache, Numba does not tell it
 # from code without the checks. An absolute path, because some tests start programs in other folders.
@@ -149,7 +150,8 @@ NAME ?= latest
 
 bench: .venv/.with-bench
 	$(BIN)/python -m benchmarks.run --threads 1 2 --output benchmarks/results/$(NAME).json
-	$(BIN)/python tools/chapter.py run chapters/performance.ipynb
+	$(BIN)/python -m benchmarks.epoch --output benchmarks/results/learning/epoch.json
+	$(BIN)/python tools/chapter.py run chapters/performance.ipynb chapters/digits.ipynb
 
 # --- writing ------------------------------------------------------------------------------------------------
 

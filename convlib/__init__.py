@@ -3,14 +3,26 @@
 
 `conv2d` and its three gradients are the layer; `reference` holds the formulas as plain
 loops, `shapes` checks sizes and settings, `gradcheck` checks gradients, `layers` remember
-and make models, `datasets` holds the small data of the course, `figures` draws. The page
-"The library, name by name" lists all names.
+and make models, `losses`, `optimizers` and `training` let them learn, `models` holds those
+of the course and `datasets` its data, `figures` draws. The page "The library, name by
+name" lists all names.
 """
 
-from convlib import datasets, figures, gradcheck, layers, reference, shapes
+from convlib import (
+    datasets,
+    figures,
+    gradcheck,
+    layers,
+    losses,
+    models,
+    optimizers,
+    reference,
+    shapes,
+    training,
+)
 from convlib.algorithms import get_winograd, set_winograd
 from convlib.functional import conv2d, conv2d_bias_grad, conv2d_input_grad, conv2d_weight_grad
-from convlib.layers import Conv2d, Flatten, Linear, MaxPool2d, ReLU, Sequential
+from convlib.layers import Conv2d, Dropout, Flatten, Linear, MaxPool2d, ReLU, Sequential
 from convlib.parallel import get_num_threads, set_num_threads
 from convlib.pooling import max_pool2d, max_pool2d_input_grad
 
@@ -19,8 +31,12 @@ __all__ = [
     "figures",
     "gradcheck",
     "layers",
+    "losses",
+    "models",
+    "optimizers",
     "reference",
     "shapes",
+    "training",
     "get_winograd",
     "set_winograd",
     "conv2d",
@@ -28,6 +44,7 @@ __all__ = [
     "conv2d_input_grad",
     "conv2d_weight_grad",
     "Conv2d",
+    "Dropout",
     "Flatten",
     "Linear",
     "MaxPool2d",

@@ -5,6 +5,11 @@ Chapter "One kernel, one neuron" builds `house`, the picture that accompanies th
 whole course.
 """
 
+import gzip
+import hashlib
+import operator
+import zlib
+from importlib.resources import files
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +26,11 @@ __all__ = [
     "learning_flow",
     "Pictures",
     "house_pictures",
+    "DIGITS_SHA256",
+    "Digits",
+    "load_digits",
+    "split_shuffled",
+    "split_last",
 ]
 
 
@@ -257,3 +267,119 @@ def house_pictures(count, *, recolour=0.0, light=(1.0, 1.0), noise=0.0, size=11,
         pixels = paint[grid].transpose(2, 0, 1) * rng.uniform(*light)
         image[:] = np.clip(np.rint(pixels + noise * rng.normal(size=image.shape)), 0, 255)
     return Pictures(images, is_house)
+
+
+# Chapter "A first deep model on real digits" (chapters/digits.ipynb)
+
+DIGITS_SHA256 = "6ebb3d2fee246a4e99363262ddf8a00a3c41bee6014c373ed9d9216ba7f651b8"
+
+
+class Digits(NamedTuple):
+    """Drawings of digits, and the digits they are meant to be; see `load_digits`.
+
+    Source: chapter "A first deep model on real digits".
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+
+
+def load_digits():
+    """Return 1,797 handwritten digits of 8 x 8 pixels, read from a file of this package.
+
+    Returns
+    -------
+    Digits
+        `images`, uint8 of shape (1797, 8, 8), values 0 to 16; `labels`, int64 of shape
+        (1797,), values 0 to 9. The arrays are new on every call: change them as you like.
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged.
+
+    Notes
+    -----
+    Source: chapter "A first deep model on real digits". Optical Recognition of Handwritten
+    Digits (test part), E. Alpaydin and C. Kaynak, 1998, https://doi.org/10.24432/C50P49,
+    CC BY 4.0.
+    """
+    lines = _unpacked(files("convlib") / "data" / "digits.csv.gz", DIGITS_SHA256).splitlines()
+    rows = np.array([line.split(b",") for line in lines]).astype(np.uint8)
+    return Digits(rows[:, :64].reshape(-1, 8, 8).copy(), rows[:, 64].astype(np.int64))
+
+
+def _unpacked(path, expected):
+    """The bytes of a packed file, if they are the ones it was made from."""
+    try:
+        content = gzip.decompress(path.read_bytes())
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
+    found = hashlib.sha256(content).hexdigest()
+    if found != expected:
+        raise ValueError(f"{path} is damaged: expected the hash {expected}, got {found}")
+    return content
+
+
+def split_shuffled(labels, held_out=360, rng=0):
+    """Split examples at random, each class in the same proportion.
+
+    Parameters
+    ----------
+    labels : array of int, shape (N,)
+        The class of each example.
+    held_out : int
+        How many examples are held out, above 0 and below N.
+    rng : int or numpy.random.Generator
+        Where chance begins.
+
+    Returns
+    -------
+    training, held_out : arrays of int
+        The places of both parts, each in ascending order.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If `labels` has not one axis, or `held_out` is no whole number between 0 and N.
+
+    Notes
+    -----
+    Source: chapter "A first deep model on real digits".
+    """
+    labels, held_out = _as_split(labels, held_out)
+    rng = np.random.default_rng(rng)
+    classes, counts = np.unique(labels, return_counts=True)
+    shares = counts * held_out / labels.size
+    taken = shares.astype(int)
+    largest_rest = np.argsort(taken - shares, kind="stable")
+    taken[largest_rest[:held_out - taken.sum()]] += 1
+    held = [rng.permutation(np.flatnonzero(labels == each))[:count]
+            for each, count in zip(classes, taken, strict=True)]
+    held = np.sort(np.concatenate(held))
+    return np.setdiff1d(np.arange(labels.size), held), held
+
+
+def split_last(labels, held_out=360):
+    """Hold out the last examples of a file: in `load_digits`, other writers' digits.
+
+    Parameters and results are those of `split_shuffled`, without chance. Source: chapter
+    "A first deep model on real digits".
+    """
+    labels, held_out = _as_split(labels, held_out)
+    places = np.arange(labels.size)
+    return places[:-held_out], places[-held_out:]
+
+
+def _as_split(labels, held_out):
+    """The labels as an array, and how many of them to hold out."""
+    labels = np.asarray(labels)
+    if labels.ndim != 1:
+        raise ValueError(f"labels: expected shape (N,), got {labels.shape}")
+    try:
+        held_out = operator.index(held_out)
+    except TypeError:
+        raise TypeError(f"held_out: expected a whole number, got {held_out!r}") from None
+    if not 0 < held_out < labels.size:
+        raise ValueError(f"held_out: expected a number between 0 and {labels.size}, got {held_out}")
+    return labels, held_out

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-__all__ = ["Optimizer", "SGD"]
+__all__ = ["Optimizer", "SGD", "Adam"]
 
 
 # Chapter "Learning the kernels that were given by hand" (chapters/learning_kernels.ipynb)
@@ -153,3 +153,59 @@ class SGD(Optimizer):
             velocity *= self.momentum
             velocity += grad + self.weight_decay * parameter.data
             parameter.data[...] -= self.lr * velocity
+
+
+# Chapter "A first deep model on real digits" (chapters/digits.ipynb)
+
+class Adam(Optimizer):
+    """Steps of about the same size for every parameter, however steep it is there.
+
+    Parameters
+    ----------
+    parameters : iterable of Parameter
+        What is moved, in place.
+    lr : float
+        The learning rate, above 0: about the size of a step.
+    betas : (float, float)
+        How much of both means is kept; at least 0 and below 1.
+    eps, weight_decay : float
+        What is added to the divisor; how strongly each parameter is drawn to 0.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a number is out of its range, or the parameters are no list of different ones.
+
+    Notes
+    -----
+    Source: chapter "A first deep model on real digits", formula eq-adam.
+    """
+
+    settings = {"lr": "above 0", "eps": "above 0", "weight_decay": "0 or more",
+                "beta1": "0 or more and below 1", "beta2": "0 or more and below 1", "steps": "0 or more"}
+    memories = ("exp_avg", "exp_avg_sq")
+
+    def __init__(self, parameters, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0):
+        if np.shape(betas) != (2,):
+            raise ValueError(f"betas: expected two numbers, got {betas!r}")
+        super().__init__(parameters, lr=lr, beta1=betas[0], beta2=betas[1], eps=eps,
+                         weight_decay=weight_decay, steps=0)
+
+    def step(self):
+        """Move all parameters: RuntimeError or ValueError if a gradient is missing."""
+        moves = zip(self.parameters, self.gradients(), *self.memory.values(), strict=True)
+        self.steps += 1
+        for parameter, grad, mean, square in moves:
+            _adam_step(self, parameter.data, grad, mean, square)
+
+
+def _adam_step(adam, data, grad, mean, square):
+    """Move the data of one parameter, and what is remembered of its gradients."""
+    if adam.weight_decay:
+        grad = grad + adam.weight_decay * data
+    mean += (1 - adam.beta1) * (grad - mean)
+    square *= adam.beta2
+    square += (1 - adam.beta2) * grad * grad
+    divisor = np.sqrt(square / (1 - adam.beta2**adam.steps))
+    divisor += adam.eps
+    data -= adam.lr / (1 - adam.beta1**adam.steps) * (mean / divisor)
