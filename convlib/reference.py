@@ -9,7 +9,7 @@ import operator
 
 import numpy as np
 
-from convlib.shapes import check_bias, check_grad_output, conv2d_geometry, output_shape
+from convlib.shapes import check_bias, check_grad_output, conv2d_geometry, max_pool2d_geometry, output_shape
 
 __all__ = [
     "neuron",
@@ -21,6 +21,10 @@ __all__ = [
     "general_conv2d",
     "general_conv2d_input_grad",
     "general_conv2d_weight_grad",
+    "relu",
+    "relu_input_grad",
+    "max_pool2d",
+    "max_pool2d_input_grad",
 ]
 
 
@@ -526,3 +530,161 @@ def general_conv2d_weight_grad(
     for x, w, y in _meetings(geometry):
         grad_weight[w] += (input[x] * grad_output[y]).sum()
     return grad_weight
+
+
+# Chapter "Layers and models" (chapters/layers.ipynb)
+
+def relu(input):
+    """Replace every negative number by 0.
+
+    Parameters
+    ----------
+    input : array of any shape
+        The numbers.
+
+    Returns
+    -------
+    array of the shape of `input`
+        NaN stays NaN.
+
+    Notes
+    -----
+    Source: chapter "Layers and models", formula eq-relu.
+    """
+    input = _as_array("input", input)
+    output = np.zeros(input.shape, dtype=_sum_dtype(input))
+    for place in np.ndindex(*input.shape):
+        output[place] = 0 if input[place] <= 0 else input[place]
+    return output
+
+
+def relu_input_grad(input, grad_output):
+    """Compute the learning flow at the input of a ReLU.
+
+    Parameters
+    ----------
+    input : array of any shape
+        What the ReLU looked at.
+    grad_output : array of the same shape
+        The learning flow at its output.
+
+    Returns
+    -------
+    array of the same shape
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ.
+
+    Notes
+    -----
+    Source: chapter "Layers and models", formula eq-relu-flow.
+    """
+    input, grad_output = _as_array("input", input), _as_array("grad_output", grad_output)
+    if grad_output.shape != input.shape:
+        raise ValueError(
+            f"grad_output: expected shape {input.shape}, got {grad_output.shape}"
+        )
+    grad_input = np.zeros(input.shape, dtype=_sum_dtype(grad_output))
+    for place in np.ndindex(*input.shape):
+        grad_input[place] = 0 if input[place] <= 0 else grad_output[place]
+    return grad_input
+
+
+def _window(p, size, kernel_size, stride, padding):
+    """Along one axis: the cells of window p that are not outside."""
+    start = p * stride - padding
+    return range(max(start, 0), min(start + kernel_size, size))
+
+
+def _winner(channel, rows, columns):
+    """The place of the largest number in a window: the first of equals, or the last NaN."""
+    best = rows[0], columns[0]
+    for row in rows:
+        for column in columns:
+            number = channel[row, column]
+            if number > channel[best] or number != number:
+                best = row, column
+    return best
+
+
+def _winners(input, geometry):
+    """For each output (n, i, p, q): where the number comes from, (n, i, row, column)."""
+    g, winners = geometry, {}
+    for n, i, p, q in np.ndindex(g.batch, g.channels, g.out_height, g.out_width):
+        rows = _window(p, g.height, g.kernel_size[0], g.stride[0], g.padding[0])
+        columns = _window(q, g.width, g.kernel_size[1], g.stride[1], g.padding[1])
+        winners[n, i, p, q] = n, i, *_winner(input[n, i], rows, columns)
+    return winners
+
+
+def max_pool2d(input, kernel_size, stride=None, padding=0):
+    """Compute the output of a max pooling layer: the largest number of each window.
+
+    Parameters
+    ----------
+    input : array of shape (N, C, H, W) or (C, H, W)
+        A batch of images, or one image.
+    kernel_size, stride, padding
+        As in `convlib.shapes.max_pool2d_geometry`.
+
+    Returns
+    -------
+    array of shape (N, C, H', W') or (C, H', W')
+        NaN wins against every number; what lies outside never wins.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `convlib.shapes.max_pool2d_geometry`.
+
+    Notes
+    -----
+    Source: chapter "Layers and models", formula eq-max-pool.
+    """
+    input = _as_array("input", input, "(N, C, H, W)", "(C, H, W)")
+    geometry = max_pool2d_geometry(input.shape, kernel_size, stride, padding)
+    batch, places = _as_batch(input), (geometry.out_height, geometry.out_width)
+    output = np.zeros((*input.shape[:-2], *places), dtype=_sum_dtype(input))
+    for place, winner in _winners(batch, geometry).items():
+        _as_batch(output)[place] = batch[winner]
+    return output
+
+
+def max_pool2d_input_grad(input, grad_output, kernel_size, stride=None, padding=0):
+    """Compute the learning flow at the input of a max pooling layer.
+
+    Parameters
+    ----------
+    input : array of shape (N, C, H, W) or (C, H, W)
+        What the layer looked at.
+    grad_output : array of shape (N, C, H', W') or (C, H', W')
+        The learning flow at its output.
+    kernel_size, stride, padding
+        As in `convlib.shapes.max_pool2d_geometry`.
+
+    Returns
+    -------
+    array of the shape of `input`
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `convlib.shapes.max_pool2d_geometry`; or if `grad_output` has not the shape of
+        the output.
+
+    Notes
+    -----
+    Source: chapter "Layers and models", formula eq-max-pool-flow.
+    """
+    input = _as_array("input", input, "(N, C, H, W)", "(C, H, W)")
+    geometry = max_pool2d_geometry(input.shape, kernel_size, stride, padding)
+    grad_output = _as_array("grad_output", grad_output)
+    expected = (*input.shape[:-2], geometry.out_height, geometry.out_width)
+    if grad_output.shape != expected:
+        raise ValueError(f"grad_output: expected shape {expected}, got {grad_output.shape}")
+    grad_input = np.zeros(input.shape, dtype=_sum_dtype(grad_output))
+    for place, winner in _winners(_as_batch(input), geometry).items():
+        _as_batch(grad_input)[winner] += _as_batch(grad_output)[place]
+    return grad_input

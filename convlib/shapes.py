@@ -9,7 +9,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["Geometry", "output_size", "conv2d_geometry", "output_shape", "check_grad_output", "check_bias"]
+__all__ = [
+    "Geometry",
+    "output_size",
+    "conv2d_geometry",
+    "output_shape",
+    "check_grad_output",
+    "check_bias",
+    "PoolGeometry",
+    "max_pool2d_geometry",
+]
 
 
 # Chapter "Stride, padding, dilation, groups" (chapters/08_general.ipynb)
@@ -296,3 +305,71 @@ def check_bias(geometry, shape):
     expected = (geometry.out_channels,)
     if tuple(shape) != expected:
         raise ValueError(f"bias: expected shape {expected}, got {tuple(shape)}")
+
+
+# Chapter "Layers and models" (chapters/layers.ipynb)
+
+class PoolGeometry(NamedTuple):
+    """The sizes and settings of a pooling layer, all plain ints.
+
+    Made by `max_pool2d_geometry`, which checks them. `kernel_size`, `stride` and
+    `padding` are (rows, columns); one image is a batch of 1.
+
+    Notes
+    -----
+    Source: chapter "Layers and models".
+    """
+
+    batch: int
+    channels: int
+    height: int
+    width: int
+    kernel_size: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+    out_height: int
+    out_width: int
+
+
+def max_pool2d_geometry(input_size, kernel_size, stride=None, padding=0):
+    """Check the settings of a pooling layer and work out its sizes.
+
+    Parameters
+    ----------
+    input_size : tuple of int
+        (N, C, H, W), or (C, H, W) for one image. N may be 0.
+    kernel_size : int or (int, int)
+        Rows and columns of the window.
+    stride : int or (int, int), optional
+        The step from window to window; by default `kernel_size`.
+    padding : int or (int, int)
+        How far a window may stick out, at most half of it.
+
+    Returns
+    -------
+    PoolGeometry
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range or the sizes do not belong together.
+    TypeError
+        If something is not a whole number.
+
+    Notes
+    -----
+    Source: chapter "Layers and models", formula eq-max-pool.
+    """
+    sizes = _shape("input", input_size, "(N, C, H, W)", "(C, H, W)")
+    if 0 in sizes[-3:]:
+        raise ValueError(f"input: expected at least one number in an image, got {tuple(sizes)}")
+    given = {"kernel_size": (kernel_size, 1), "padding": (padding, 0),
+             "stride": (kernel_size if stride is None else stride, 1)}
+    kernel, around, step = (tuple(_whole(name, each, least, value) for each in _two(name, value))
+                            for name, (value, least) in given.items())
+    if any(2 * p > k for p, k in zip(around, kernel, strict=True)):
+        raise ValueError(f"padding: expected at most half of kernel_size {kernel}, got {around}")
+    out = [_places("kernel_size", sizes[axis - 2], kernel[axis], step[axis], (around[axis],) * 2, 1)
+           for axis in (0, 1)]
+    batch = sizes[0] if len(sizes) == 4 else 1
+    return PoolGeometry(batch, *sizes[-3:], kernel, step, around, *out)
