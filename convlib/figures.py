@@ -27,6 +27,8 @@ __all__ = [
     "curves",
     "arrows",
     "steps",
+    "Story",
+    "story",
     "layer",
 ]
 
@@ -963,6 +965,86 @@ def steps(rows, gaps, *, titles, roles, upwards=False, alt):
             content += _between(gaps[place], *middles[place : place + 2], top, bottom, upwards)
             top = bottom
     return Figure([_svg(step * widest + 8 * max(map(len, titles)), top + size + 4, content)], alt)
+
+
+_TELL = """
+  var frames = root.querySelectorAll(".frame"), slider = root.querySelector("input");
+  function show(number) {
+    number = Math.min(frames.length, Math.max(1, number));
+    slider.value = number;
+    frames.forEach(function (frame, place) { frame.hidden = place !== number - 1; });
+    var said = frames[number - 1].querySelector("p").textContent;
+    slider.setAttribute("aria-valuetext", number + " of " + frames.length + ": " + said);
+  }
+  slider.addEventListener("input", function () { show(Number(slider.value)); });
+  root.querySelectorAll("button").forEach(function (button) {
+    button.addEventListener("click", function () { show(Number(slider.value) + Number(button.dataset.step)); });
+  });
+  root.querySelector(".controls").hidden = false;
+  show(1);
+"""
+
+
+class Story(Figure):
+    """Pictures one after the other, with a slider (chapter "How the figures are drawn")."""
+
+    def __init__(self, pictures, said, still, alt):
+        super().__init__([panel for picture in pictures for panel in picture.panels], alt)
+        self.pictures, self.said, self.still = pictures, said, still
+
+    def _repr_html_(self):
+        frames = "".join(
+            f'<div class="frame"{"" if place == self.still else " hidden"}>{picture._repr_html_()}'
+            f'<p style="text-align:center;min-height:3.2em">{escape(words)}</p></div>'
+            for place, (picture, words) in enumerate(zip(self.pictures, self.said, strict=True))
+        )
+        look = 'style="min-width:2.5rem;min-height:2.5rem"'
+        button = '<button type="button" data-step="{}" aria-label="{}" {}>{}</button> '.format
+        slider = (
+            f'<input type="range" min="1" max="{len(self.said)}" value="1" aria-label="step" '
+            'style="width:min(24rem,55%);min-height:2.5rem;vertical-align:middle"> '
+        )
+        return (
+            f'<div class="convlib-story" role="group" aria-label="{escape(self.alt)} Move with the slider.">{frames}'
+            f'<div class="controls" style="text-align:center" hidden>{button(-1, "step back", look, "←")}{slider}'
+            f'{button(1, "next step", look, "→")}</div></div>'
+            '<script>document.querySelectorAll(".convlib-story:not([data-ready])").forEach(function (root) {\n'
+            f'  root.dataset.ready = "yes";{_TELL}}});</script>'
+        )
+
+
+def story(pictures, said, *, still=None, alt):
+    """Show pictures one after the other, moved by the reader.
+
+    Parameters
+    ----------
+    pictures : sequence of Figure
+        One for each step.
+    said : sequence of str
+        A sentence for each step.
+    still : int, optional
+        Which picture stands where scripts do not run; by default the last.
+    alt : str
+        What the whole figure shows, in words.
+
+    Returns
+    -------
+    Story
+
+    Raises
+    ------
+    ValueError
+        If there is no picture, not one sentence for each, or no picture `still`.
+
+    Notes
+    -----
+    Source: chapter "How the figures are drawn"; used in the chapter "Layers and models".
+    """
+    pictures, said = list(pictures), _one_each("said", list(said), len(pictures))
+    still = len(pictures) - 1 if still is None else still
+    if not 0 <= still < len(pictures):
+        raise ValueError(f"still: expected one of {len(pictures)} pictures, got {still}")
+    return Story(pictures, said, still, alt)
 
 
 def _small_grid(values, x, y, size, role, label, dashed):

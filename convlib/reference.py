@@ -535,7 +535,7 @@ def general_conv2d_weight_grad(
 # Chapter "Layers and models" (chapters/layers.ipynb)
 
 def relu(input):
-    """Replace every negative number by 0.
+    """Replace every number below 0 by 0.
 
     Parameters
     ----------
@@ -583,9 +583,7 @@ def relu_input_grad(input, grad_output):
     """
     input, grad_output = _as_array("input", input), _as_array("grad_output", grad_output)
     if grad_output.shape != input.shape:
-        raise ValueError(
-            f"grad_output: expected shape {input.shape}, got {grad_output.shape}"
-        )
+        raise ValueError(f"grad_output: expected shape {input.shape}, got {grad_output.shape}")
     grad_input = np.zeros(input.shape, dtype=_sum_dtype(grad_output))
     for place in np.ndindex(*input.shape):
         grad_input[place] = 0 if input[place] <= 0 else grad_output[place]
@@ -593,7 +591,7 @@ def relu_input_grad(input, grad_output):
 
 
 def _window(p, size, kernel_size, stride, padding):
-    """Along one axis: the cells of window p that are not outside."""
+    """Along one axis: the cells of window p that do not lie outside."""
     start = p * stride - padding
     return range(max(start, 0), min(start + kernel_size, size))
 
@@ -604,18 +602,18 @@ def _winner(channel, rows, columns):
     for row in rows:
         for column in columns:
             number = channel[row, column]
-            if number > channel[best] or number != number:
+            if number > channel[best] or number != number:  # only NaN is not itself
                 best = row, column
     return best
 
 
-def _winners(input, geometry):
-    """For each output (n, i, p, q): where the number comes from, (n, i, row, column)."""
+def _winners(batch, geometry):
+    """For each output (n, i, p, q): where its number stands, (n, i, row, column)."""
     g, winners = geometry, {}
     for n, i, p, q in np.ndindex(g.batch, g.channels, g.out_height, g.out_width):
         rows = _window(p, g.height, g.kernel_size[0], g.stride[0], g.padding[0])
         columns = _window(q, g.width, g.kernel_size[1], g.stride[1], g.padding[1])
-        winners[n, i, p, q] = n, i, *_winner(input[n, i], rows, columns)
+        winners[n, i, p, q] = n, i, *_winner(batch[n, i], rows, columns)
     return winners
 
 
@@ -644,11 +642,10 @@ def max_pool2d(input, kernel_size, stride=None, padding=0):
     Source: chapter "Layers and models", formula eq-max-pool.
     """
     input = _as_array("input", input, "(N, C, H, W)", "(C, H, W)")
-    geometry = max_pool2d_geometry(input.shape, kernel_size, stride, padding)
-    batch, places = _as_batch(input), (geometry.out_height, geometry.out_width)
-    output = np.zeros((*input.shape[:-2], *places), dtype=_sum_dtype(input))
-    for place, winner in _winners(batch, geometry).items():
-        _as_batch(output)[place] = batch[winner]
+    g = max_pool2d_geometry(input.shape, kernel_size, stride, padding)
+    output = np.zeros((*input.shape[:-2], g.out_height, g.out_width), _sum_dtype(input))
+    for place, winner in _winners(_as_batch(input), g).items():
+        _as_batch(output)[place] = _as_batch(input)[winner]
     return output
 
 
@@ -679,12 +676,12 @@ def max_pool2d_input_grad(input, grad_output, kernel_size, stride=None, padding=
     Source: chapter "Layers and models", formula eq-max-pool-flow.
     """
     input = _as_array("input", input, "(N, C, H, W)", "(C, H, W)")
-    geometry = max_pool2d_geometry(input.shape, kernel_size, stride, padding)
+    g = max_pool2d_geometry(input.shape, kernel_size, stride, padding)
     grad_output = _as_array("grad_output", grad_output)
-    expected = (*input.shape[:-2], geometry.out_height, geometry.out_width)
+    expected = (*input.shape[:-2], g.out_height, g.out_width)
     if grad_output.shape != expected:
         raise ValueError(f"grad_output: expected shape {expected}, got {grad_output.shape}")
     grad_input = np.zeros(input.shape, dtype=_sum_dtype(grad_output))
-    for place, winner in _winners(_as_batch(input), geometry).items():
+    for place, winner in _winners(_as_batch(input), g).items():
         _as_batch(grad_input)[winner] += _as_batch(grad_output)[place]
     return grad_input

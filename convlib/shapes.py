@@ -343,7 +343,7 @@ def max_pool2d_geometry(input_size, kernel_size, stride=None, padding=0):
     stride : int or (int, int), optional
         The step from window to window; by default `kernel_size`.
     padding : int or (int, int)
-        How far a window may stick out, at most half of it.
+        How far a window may stick out: at most half of it.
 
     Returns
     -------
@@ -362,11 +362,11 @@ def max_pool2d_geometry(input_size, kernel_size, stride=None, padding=0):
     """
     sizes = _shape("input", input_size, "(N, C, H, W)", "(C, H, W)")
     if 0 in sizes[-3:]:
-        raise ValueError(f"input: expected at least one number in an image, got {tuple(sizes)}")
-    given = {"kernel_size": (kernel_size, 1), "padding": (padding, 0),
-             "stride": (kernel_size if stride is None else stride, 1)}
-    kernel, around, step = (tuple(_whole(name, each, least, value) for each in _two(name, value))
-                            for name, (value, least) in given.items())
+        raise ValueError(f"input: expected numbers in the image, got shape {tuple(sizes)}")
+    step = kernel_size if stride is None else stride
+    kernel = tuple(_whole("kernel_size", each, 1) for each in _two("kernel_size", kernel_size))
+    step = tuple(_whole("stride", each, 1) for each in _two("stride", step))
+    around = tuple(_whole("padding", each, 0) for each in _two("padding", padding))
     if any(2 * p > k for p, k in zip(around, kernel, strict=True)):
         raise ValueError(f"padding: expected at most half of kernel_size {kernel}, got {around}")
     out = [_places("kernel_size", sizes[axis - 2], kernel[axis], step[axis], (around[axis],) * 2, 1)

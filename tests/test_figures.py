@@ -40,6 +40,7 @@ DRAWINGS = {
     "curves": lambda **alt: figures.curves(a_plot(), **alt),
     "arrows": lambda **alt: figures.arrows([1, -2, 3], [4, 5], LINKS, 1, **alt),
     "steps": lambda **alt: figures.steps([[1, -2], [3]], [[(0, 0, 1), (1, 0, -1)]], **STEP_WORDS, **alt),
+    "story": lambda **alt: figures.story([figures.grids([[[1]], [[2]]], alt="x")] * 3, ["a", "b", "<c>"], **alt),
     "layer": lambda **alt: figures.layer(HOUSE.image, WEIGHT, TEMPORARY, OUTPUT, **alt),
 }
 EVERY_DRAWING = pytest.mark.parametrize("draw", DRAWINGS.values(), ids=DRAWINGS)
