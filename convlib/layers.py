@@ -34,6 +34,7 @@ __all__ = [
     "Summary",
     "save",
     "load",
+    "Dropout",
 ]
 
 
@@ -748,3 +749,47 @@ def _read_array(entry):
         raise ValueError(f"an array of shape {shape} has {len(content)} bytes, not {expected}")
     array = np.frombuffer(content, dtype).reshape(shape, order="F" if is_fortran else "C")
     return np.array(array, dtype.newbyteorder("="), order="C")
+
+
+# Chapter "A first deep model on real digits" (chapters/digits.ipynb)
+
+class Dropout(Layer):
+    """While learning, replace each number by 0 with some probability; else do nothing.
+
+    Parameters
+    ----------
+    p : float
+        The probability, at least 0 and below 1. What is kept is divided by 1 - p.
+    rng : int or numpy.random.Generator, optional
+        Where chance comes from.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If `p` is out of range, or no number.
+
+    Notes
+    -----
+    Called with an array of floating numbers of any shape. Source: chapter "A first deep
+    model on real digits", formula eq-dropout.
+    """
+
+    def __init__(self, p=0.5, *, rng=None):
+        if isinstance(p, bool) or np.shape(p) != () or np.asarray(p).dtype.kind not in "iuf":
+            raise TypeError(f"p: expected a number, got {p!r}")
+        if not 0 <= p < 1:
+            raise ValueError(f"p: expected a number from 0 to 1, but not 1, got {p!r}")
+        self.p, self.rng = float(p), _generator(rng)
+
+    def compute(self, input):
+        if not self.training or self.p == 0:
+            return input.copy(), None
+        scale = np.where(self.rng.random(input.shape) < self.p, 0, 1 / (1 - self.p))
+        scale = scale.astype(input.dtype if input.dtype.kind == "f" else np.float64)
+        return input * scale, scale
+
+    def flow(self, kept, grad_output):
+        return grad_output.copy() if kept is None else grad_output * kept
+
+    def __repr__(self):
+        return f"Dropout({self.p:g})"

@@ -11,9 +11,19 @@ from dataclasses import dataclass, field, fields
 
 import numpy as np
 
-from convlib.layers import load, save
+from convlib.layers import _all_inside, load, save
 
-__all__ = ["History", "accuracy", "predict", "Trainer", "fit", "save_checkpoint", "load_checkpoint"]
+__all__ = [
+    "History",
+    "accuracy",
+    "predict",
+    "Trainer",
+    "fit",
+    "jiggle",
+    "cosine",
+    "save_checkpoint",
+    "load_checkpoint",
+]
 
 
 # Chapter "A first deep model on real digits" (chapters/digits.ipynb)
@@ -36,6 +46,19 @@ class History:
         """Add the four numbers of an epoch."""
         for each, number in zip(fields(self), numbers, strict=True):
             getattr(self, each.name).append(float(number))
+
+    def plot(self):
+        """Draw losses and accuracies, epoch by epoch; return the figure of matplotlib."""
+        import matplotlib.pyplot as plt
+
+        figure, axes = plt.subplots(1, 2, figsize=(8, 2.8), layout="constrained")
+        for axis, name in zip(axes, ("losses", "accuracies"), strict=True):
+            for kind, prefix in (("training", ""), ("validation", "validation_")):
+                numbers = getattr(self, prefix + name)
+                axis.plot(range(1, len(numbers) + 1), numbers, label=kind)
+            axis.set(xlabel="epoch", title=name)
+            axis.legend()
+        return figure
 
 
 def accuracy(scores, labels):
@@ -212,7 +235,7 @@ def _step(trainer, images, targets):
         raise FloatingPointError(f"the loss is {loss} in epoch {len(trainer.history.losses)}: "
                                  "try a smaller learning rate")
     trainer.optimizer.zero_grad()
-    trainer.model.backward(trainer.loss.backward())
+    trainer.model.backward(trainer.loss.backward(), input_grad=False)
     trainer.optimizer.step()
     return loss, output
 
@@ -269,6 +292,75 @@ def fit(model, loss, optimizer, images, targets, *, epochs, validation=None, pro
     """
     trainer = Trainer(model, loss, optimizer, **settings)
     return trainer.fit(images, targets, epochs=epochs, validation=validation, progress=progress)
+
+
+def jiggle(images, rng, *, turn=15.0, shift=0.5, stretch=0.15):
+    """Return each image a little turned, moved and stretched, as if written once more.
+
+    Parameters
+    ----------
+    images : array of floating numbers, shape (N, C, H, W)
+        The images.
+    rng : numpy.random.Generator
+        Where chance comes from.
+    turn : float
+        Up to so many degrees, to the left or to the right.
+    shift : float
+        Up to so many pixels, along each axis.
+    stretch : float
+        Up to this share larger or smaller.
+
+    Returns
+    -------
+    array of the shape and data type of `images`
+
+    Raises
+    ------
+    ValueError
+        If the images have not four axes.
+
+    Notes
+    -----
+    Source: chapter "A first deep model on real digits", formula eq-between.
+    """
+    if np.ndim(images) != 4:
+        raise ValueError(f"images: expected shape (N, C, H, W), got {np.shape(images)}")
+    size = (len(images), 1, 1)
+    angle, scale = np.deg2rad(rng.uniform(-turn, turn, size)), 1 + rng.uniform(-stretch, stretch, size)
+    down, right = rng.uniform(-shift, shift, (2, *size))
+    a, b = np.cos(angle) / scale, np.sin(angle) / scale
+    middle, center = ((length - 1) / 2 for length in images.shape[2:])
+    p, q = np.indices(images.shape[2:])
+    p, q = p - middle, q - center
+    return _read_between(images, a * p - b * q + middle + down, b * p + a * q + center + right)
+
+
+def _read_between(images, rows, columns):
+    """The images' numbers at places between their pixels; outside there are zeros."""
+    padded = np.pad(images, ((0, 0), (0, 0), (1, 1), (1, 1)))
+    (i, f), (j, g) = (_cell_and_rest(at, length) for at, length
+                      in zip((rows, columns), images.shape[2:], strict=True))
+    n = np.arange(len(images))[:, np.newaxis, np.newaxis]
+    total = 0
+    for row, down in ((i, 1 - f), (i + 1, f)):
+        for column, right in ((j, 1 - g), (j + 1, g)):
+            total = total + (down * right)[..., np.newaxis] * padded[n, :, row, column]
+    return np.moveaxis(total, -1, 1).astype(images.dtype)
+
+
+def _cell_and_rest(places, length):
+    """Along one axis of a padded image: the cell before each place, and how far behind it."""
+    places = (places + 1).clip(0, length + 1)
+    cells = np.minimum(places.astype(np.int64), length)
+    return cells, places - cells
+
+
+def cosine(lr, epochs):
+    """Return a schedule: the learning rate falls from `lr` towards 0 like half a cosine wave.
+
+    Source: chapter "A first deep model on real digits", formula eq-cosine.
+    """
+    return lambda epoch: lr * 0.5 * (1 + np.cos(np.pi * epoch / epochs))
 
 
 def save_checkpoint(path, trainer):
@@ -339,13 +431,9 @@ def load_checkpoint(path, trainer):
 
 def _generators(trainer):
     """The trainer's generator, and those of all layers that leave something to chance."""
-    found, layers = [trainer.rng], [trainer.model]
-    while layers:
-        layer = layers.pop(0)
-        layers += list(layer) if hasattr(layer, "__iter__") else []
-        if isinstance(getattr(layer, "rng", None), np.random.Generator):
-            found.append(layer.rng)
-    return found
+    layers = [trainer.model, *_all_inside(trainer.model._children().values())]
+    found = [getattr(layer, "rng", None) for layer in layers]
+    return [trainer.rng, *(each for each in found if isinstance(each, np.random.Generator))]
 
 
 def _random_states(path, arrays, generators):
