@@ -151,23 +151,22 @@ def _local_cluster(workers):
 def shared_gradient(client, model, loss, images, targets, *, shares=8):
     """Compute a model's gradient on a batch with the help of workers, and tell its parameters.
 
-    The bits depend on `shares`, but not on the workers: how many there are, who computes
-    what, whether some of them die. (Machines of one kind, with the same libraries; others
-    may round differently.)
+    The bits depend on `shares`, and not on the workers: how many there are, who computes
+    what, who dies; as long as all machines are of one kind, with the same libraries.
 
     Parameters
     ----------
     client : distributed.Client, or None
         From `connect`. None: the same shares one after the other, here, without Dask.
     model : Layer
-        Its parameters' `grad` grows as by `model.backward`; nothing else in it changes,
-        but for the generators of layers such as `Dropout`: each gives a seed to each share.
+        Its parameters' `grad` grows as by `model.backward`. Else nothing in it changes,
+        but that layers such as `Dropout` give a seed to each share.
     loss
         From `convlib.losses`: a mean over the images.
     images, targets : arrays of shape (N, ...)
         The batch.
     shares : int
-        Into how many shares the batch is cut; with fewer images there are fewer shares.
+        Into how many shares the batch is cut; never more than there are images.
 
     Returns
     -------
@@ -177,15 +176,15 @@ def shared_gradient(client, model, loss, images, targets, *, shares=8):
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as said above, or the model or the loss cannot be sent.
+        If an argument is not as said above, or model and loss cannot be sent.
     distributed.KilledWorker
-        If one share kills every worker that tries it.
+        If a share kills every worker that tries it.
 
     Notes
     -----
-    What goes wrong in a share is raised here, with a note that says in which, and no
-    parameter has been told anything. Source: chapter "Many workers, one gradient",
-    formulas eq-shares and eq-fractions.
+    An error in a share is raised here, with a note that says in which; no parameter has
+    been told anything then. Source: chapter "Many workers, one gradient", formulas
+    eq-shares and eq-fractions.
     """
     images, targets, parts = _checked(client, model, images, targets, shares)
     tasks = _tasks(model, images, targets, parts)
