@@ -133,19 +133,19 @@ def dask_setup(worker):
 @contextmanager
 def _local_cluster(workers):
     """Processes on this machine, and nothing of them left afterwards."""
-    cluster = _distributed().LocalCluster
-    before = dict(os.environ)
-    with ExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
-        started = stack.enter_context(cluster(
-            n_workers=workers, threads_per_worker=1, processes=True, memory_limit=None,
-            dashboard_address="127.0.0.1:0", scheduler_kwargs={"dashboard": False},
-            local_directory=folder, silence_logs=logging.CRITICAL, preload="convlib.cluster"))
-        changed = [name for name, value in os.environ.items() if before.get(name) != value]
-        yield started
-    for name in changed:
-        os.environ.pop(name, None)
-        os.environ.update({name: before[name]} if name in before else {})
+    settings = {"n_workers": workers, "threads_per_worker": 1, "processes": True, "memory_limit": None,
+                "dashboard_address": "127.0.0.1:0", "scheduler_kwargs": {"dashboard": False},
+                "silence_logs": logging.CRITICAL, "preload": "convlib.cluster"}
+    cluster, before, changed = _distributed().LocalCluster, dict(os.environ), []
+    try:
+        with (tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+              cluster(local_directory=folder, **settings) as started):
+            changed += [name for name, value in os.environ.items() if before.get(name) != value]
+            yield started
+    finally:
+        for name in changed:
+            os.environ.pop(name, None)
+            os.environ.update({name: before[name]} if name in before else {})
 
 
 def shared_gradient(client, model, loss, images, targets, *, shares=8):

@@ -352,7 +352,8 @@ def test_what_goes_wrong_in_a_share_is_told_in_its_own_words(client, alone):
 
 def test_large_batches_do_not_warn(client):
     model, images = Sequential(Linear(70_000, 4, dtype=np.float64, rng=0)), np.zeros((21, 70_000))  # 12 MB
-    assert np.isclose(shared_gradient(client, model, CrossEntropyLoss(), images, LABELS, shares=1), np.log(4), atol=0.01)
+    loss = shared_gradient(client, model, CrossEntropyLoss(), images, LABELS, shares=1)
+    assert np.isclose(loss, np.log(4), atol=0.01)
 
 
 # --- refusals ---------------------------------------------------------------------------------------------------------
@@ -432,8 +433,14 @@ def test_an_address_can_be_joined_and_left(client):
     assert bits(client, new_model()) == bits(None, new_model())
 
 
-def test_nothing_is_left_of_workers(capfd):
+def test_nothing_is_left_of_workers(capfd, monkeypatch):
     needs_dask()
+    import dask
+
+    names = dask.config.get("distributed.nanny.pre-spawn-environ")
+    for name in (*names, "PYTHONHASHSEED"):  # the workers of the other tests are at work, and have set them
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
     threads, environment = set(threading.enumerate()), dict(os.environ)
     level, others = logging.getLogger("distributed").level, set(multiprocessing.active_children())
     with pytest.raises(ZeroDivisionError), connect(workers=2) as client:
