@@ -98,7 +98,7 @@ def connect(address=None, *, workers=2):
     ImportError
         If Dask is not installed.
     TypeError, ValueError
-        If `workers` is not a whole number above 0, or the address is none.
+        If `workers` is not a whole number above 0, or `address` no address.
     OSError
         If nobody listens at the address.
 
