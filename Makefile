@@ -31,7 +31,7 @@ help:
 	@echo 'make lowest    the tests of convlib with the oldest NumPy and Numba that it may be used with'
 	@echo 'make parity    compare the results with PyTorch and with the tests of ONNX'
 	@echo 'make lab       open the chapters in JupyterLab'
-	@echo 'make text CHAPTER=01_one_kernel'
+	@echo 'make text CHAPTER=one_kernel'
 	@echo '               write that chapter as text into _build/text, to edit it there'
 	@echo 'make store     execute and store every edited text, and export its code into convlib/'
 	@echo 'make rerun     execute and store every chapter again, after a change that reaches several of them'
@@ -89,7 +89,7 @@ test: book
 # The tests of the library itself. They run twice more, in other ways.
 TESTS_OF_CONVLIB := $(addprefix tests/test_,functional.py choosing.py processes.py interrupts.py board.py simd.py \
   same_bits.py gemm.py thin.py depthwise.py winograd.py channels.py transforms.py numpy_kernels.py shapes.py \
-  general_reference.py reference.py gradcheck.py datasets.py figures.py cluster.py)
+  general_reference.py reference.py gradcheck.py datasets.py figures.py pooling.py layers.py cluster.py)
 
 # Compiled with a check of every index. The code goes to a place of its own: in its cache, Numba does not tell it
 # from code without the checks. An absolute path, because some tests start programs in other folders.
@@ -159,7 +159,7 @@ lab: .venv/.with-lab
 	$(BIN)/jupyter lab chapters
 
 text: .venv/.installed
-	@test -n '$(CHAPTER)' || { echo 'Which chapter? make text CHAPTER=01_one_kernel' >&2; exit 1; }
+	@test -n '$(CHAPTER)' || { echo 'Which chapter? make text CHAPTER=one_kernel' >&2; exit 1; }
 	$(BIN)/python tools/chapter.py text chapters/$(CHAPTER).ipynb
 
 store: .venv/.installed

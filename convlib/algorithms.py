@@ -7,7 +7,7 @@ the sum of their sizes, each at least the smallest normal number. Long sums are 
 chains, so it is much less. `convlib.kernels.winograd` and `convlib.kernels.fourier` state
 their own bounds.
 
-Chapter 15 builds this module.
+Chapter "Choosing" builds this module.
 """
 
 import warnings
@@ -43,7 +43,7 @@ __all__ = [
 ]
 
 
-# Chapter "Choosing" (chapters/15_choosing.ipynb)
+# Chapter "Choosing" (chapters/choosing.ipynb)
 
 try:
     from convlib.kernels import (
@@ -75,7 +75,7 @@ LOCAL_ERROR = {  # whether the error at a result is bounded by what this result 
 
 
 def suits(name, geometry, dtype):
-    """Tell whether an algorithm can compute a layer with numbers of a data type (Chapter 15).
+    """Tell whether an algorithm can compute a layer with numbers of a data type (chapter "Choosing").
 
     Whole numbers, and zeros out of proportion, are for NumPy alone.
     """
@@ -88,7 +88,7 @@ def suits(name, geometry, dtype):
 
 @lru_cache(maxsize=1024)
 def work(geometry):
-    """Return how many multiplications the sums of a layer take (Chapter 15)."""
+    """Return how many multiplications the sums of a layer take (chapter "Choosing")."""
     g = geometry
     places = g.batch * g.out_height * g.out_width
     taps = g.in_channels // g.groups * g.kernel_height * g.kernel_width
@@ -96,7 +96,7 @@ def work(geometry):
 
 
 def fourier_work(geometry):
-    """Return how many multiplications values at many points take (Chapter 15)."""
+    """Return how many multiplications values at many points take (chapter "Choosing")."""
     g = geometry
     rows, columns = fourier.points(g)
     half, number = columns // 2 + 1, rows * columns
@@ -164,17 +164,17 @@ def _choose_correlation(sources, geometry, can):
 
 
 def choose_forward(geometry, can):
-    """Name the algorithm for an output (Chapter 15)."""
+    """Name the algorithm for an output (chapter "Choosing")."""
     return _choose_correlation(geometry.in_channels, geometry, can)
 
 
 def choose_input_grad(geometry, can):
-    """Name the algorithm for a learning flow (Chapter 15)."""
+    """Name the algorithm for a learning flow (chapter "Choosing")."""
     return _choose_correlation(geometry.out_channels, geometry, can)
 
 
 def choose_weight_grad(geometry, can):
-    """Name the algorithm for the gradient of the weights (Chapter 15)."""
+    """Name the algorithm for the gradient of the weights (chapter "Choosing")."""
     if work(geometry) <= FEW and can("tiny"):
         return "tiny"
     if _has_few_places(geometry):
@@ -197,7 +197,7 @@ class _Switch:
 
 
 def get_winograd():
-    """Return whether Winograd's algorithm, and the FFT, may be chosen (Chapter 15)."""
+    """Return whether Winograd's algorithm, and the FFT, may be chosen (chapter "Choosing")."""
     return _Switch.winograd
 
 
@@ -223,7 +223,7 @@ def set_winograd(on):
 
     Notes
     -----
-    Source: Chapter 15.
+    Source: chapter "Choosing".
     """
     if not isinstance(on, (bool, np.bool_)):
         raise TypeError(f"on: expected True or False, got {on!r}")
@@ -270,7 +270,7 @@ def choose(direction, geometry, dtype, local=False):
 
     Notes
     -----
-    Source: Chapter 15.
+    Source: chapter "Choosing".
     """
     local = bool(local) or not _Switch.winograd
     return _chosen(direction, geometry, np.dtype(dtype).char, local)
@@ -295,7 +295,7 @@ def check_algorithm(algorithm, geometry, dtype):
 
     Notes
     -----
-    Source: Chapter 15.
+    Source: chapter "Choosing".
     """
     able = [name for name in ALGORITHMS if suits(name, geometry, np.dtype(dtype))]
     if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:

@@ -1,8 +1,8 @@
 # Exported from chapters/ by tools/export.py: edit the chapter, not this file.
 """The small data sets of the course, written out in full: nothing is downloaded.
 
-Chapter 1 builds `house`, the picture that accompanies the reader through the whole
-course.
+Chapter "One kernel, one neuron" builds `house`, the picture that accompanies the reader through the
+whole course.
 """
 
 import gzip
@@ -24,6 +24,8 @@ __all__ = [
     "house_detector",
     "LEARNING_FLOW",
     "learning_flow",
+    "Pictures",
+    "house_pictures",
     "DIGITS_SHA256",
     "Digits",
     "load_digits",
@@ -32,7 +34,7 @@ __all__ = [
 ]
 
 
-# Chapter "One kernel, one neuron" (chapters/01_one_kernel.ipynb)
+# Chapter "One kernel, one neuron" (chapters/one_kernel.ipynb)
 
 HOUSE_IMAGE = [
     [  # red
@@ -77,7 +79,9 @@ HOUSE_BIASES = [-1030, -1030, -1990, -2000, -2000, -4059]
 
 
 class House(NamedTuple):
-    """The house and the numbers made by hand for it (Chapter 1); see `house`."""
+    """The house and the numbers made by hand for it (chapter "One kernel, one neuron"); see
+    `house`.
+    """
 
     image: np.ndarray
     channel_names: tuple[str, ...]
@@ -99,8 +103,8 @@ def house():
 
     Notes
     -----
-    Source: Chapter 1. Image, kernels and biases were made by J.-F. Reboud for his
-    article "The Second Dimension" (2022).
+    Source: chapter "One kernel, one neuron". Image, kernels and biases were made by J.-F.
+    Reboud for his article "The Second Dimension" (2022).
     """
     return House(
         image=np.array(HOUSE_IMAGE),
@@ -111,7 +115,7 @@ def house():
     )
 
 
-# Chapter "From grids to a layer" (chapters/02_the_layer.ipynb)
+# Chapter "From grids to a layer" (chapters/the_layer.ipynb)
 
 # Where the single 1 of each kernel stands, in the order of HOUSE_KERNELS.
 HOUSE_STEPS = {
@@ -132,7 +136,8 @@ def house_detector():
 
     Notes
     -----
-    Source: Chapter 2. The kernels and biases were made by J.-F. Reboud for his article
+    Source: chapter "From grids to a layer". The kernels and biases were made by J.-F. Reboud
+    for his article
     "The Second Dimension" (2022).
     """
     questions = np.array([[kernel] * 3 for kernel in HOUSE_KERNELS.values()])
@@ -145,7 +150,7 @@ def house_detector():
     return [(questions, np.array(HOUSE_BIASES)), (move, no_bias), (gather, no_bias[:1])]
 
 
-# Chapter "The learning flow" (chapters/03_learning_flow.ipynb)
+# Chapter "The learning flow" (chapters/learning_flow.ipynb)
 
 LEARNING_FLOW = [
     [
@@ -179,9 +184,84 @@ def learning_flow():
 
     Notes
     -----
-    Source: Chapter 3.
+    Source: chapter "The learning flow".
     """
     return np.array(LEARNING_FLOW)
+
+
+# Chapter "Learning the kernels that were given by hand" (chapters/learning_kernels.ipynb)
+
+def _house_plans():
+    """The house as a map of five materials (0 is the sky), six maps that are no house, and the colours."""
+    pixels = np.array(HOUSE_IMAGE).reshape(3, 49).T
+    colours, plan = np.unique(pixels, axis=0, return_inverse=True)
+    plan = plan.reshape(7, 7)
+    roof, walls = plan.copy(), plan.copy()
+    roof[4:], walls[:4] = 0, 0
+    halves = np.hstack([plan[:, 4:], plan[:, :4]])
+    others = [plan[::-1], halves, roof, walls, np.vstack([plan[4:], plan[:4]]), plan.T]
+    return plan, others, colours
+
+
+def _check_pictures(count, recolour, light, noise, size):
+    """Refuse settings of `house_pictures` that make no picture."""
+    for name, number, least in (("count", count, 1), ("size", size, 7)):
+        if isinstance(number, bool) or not isinstance(number, (int, np.integer)):
+            raise TypeError(f"{name}: expected an int, got {number!r}")
+        if number < least:
+            raise ValueError(f"{name}: expected at least {least}, got {number}")
+    if not 0 <= recolour <= 1:
+        raise ValueError(f"recolour: expected a number from 0 to 1, got {recolour!r}")
+    if not (len(light) == 2 and 0 <= light[0] <= light[1] < np.inf):
+        raise ValueError(f"light: expected the least and the most, at least 0, got {light!r}")
+    if not 0 <= noise < np.inf:
+        raise ValueError(f"noise: expected a number of at least 0, got {noise!r}")
+
+
+class Pictures(NamedTuple):
+    """Pictures, and whether each shows a house; see `house_pictures` (chapter "Learning the kernels ...")."""
+
+    images: np.ndarray
+    is_house: np.ndarray
+
+
+def house_pictures(count, *, recolour=0.0, light=(1.0, 1.0), noise=0.0, size=11, rng=None):
+    """Make pictures of the house at random places, and as many that show none.
+
+    Parameters
+    ----------
+    count : int
+        How many; every other one shows a house.
+    recolour : float
+        How far the colours go from the published ones (0) to any (1).
+    light : (float, float)
+        Each picture is multiplied by a random number between these.
+    noise : float
+        Standard deviation of what is added to each pixel.
+    size : int
+        Rows and columns of a picture, at least 7.
+    rng : int or numpy.random.Generator, optional
+        For everything random.
+
+    Returns
+    -------
+    Pictures
+        `images`, int64 of shape (count, 3, size, size), 0 to 255; `is_house`, bool.
+
+    Notes
+    -----
+    Source: chapter "Learning the kernels that were given by hand".
+    """
+    _check_pictures(count, recolour, light, noise, size)
+    rng, (plan, others, colours) = np.random.default_rng(rng), _house_plans()
+    images, is_house = np.empty((count, 3, size, size), np.int64), np.arange(count) % 2 == 0
+    for image, true in zip(images, is_house, strict=True):
+        grid, (row, column) = np.zeros((size, size), int), rng.integers(size - 6, size=2)
+        grid[row : row + 7, column : column + 7] = plan if true else others[rng.integers(6)]
+        paint = (1 - recolour) * colours + recolour * rng.uniform(0, 255, colours.shape)
+        pixels = paint[grid].transpose(2, 0, 1) * rng.uniform(*light)
+        image[:] = np.clip(np.rint(pixels + noise * rng.normal(size=image.shape)), 0, 255)
+    return Pictures(images, is_house)
 
 
 # Chapter "A first deep model on real digits" (chapters/digits.ipynb)

@@ -395,7 +395,8 @@ def kernel_over(channel, kernel, row, column, *, role="input", alt):
 
     Notes
     -----
-    Source: chapter "How the figures are drawn"; the sum is that of Chapter 1, formula F01.
+    Source: chapter "How the figures are drawn"; the sum is that of chapter "One kernel, one
+    neuron", formula F01.
     """
     channel, kernel = _check_place(channel, kernel, row, column)
     return Figure(_kernel_panels(channel, kernel, row, column, role), alt)
@@ -430,7 +431,7 @@ def kernel_at(channel, kernel, places, *, role="kernel", size=36, alt):
 
     Notes
     -----
-    Source: chapter "How the figures are drawn"; used in Chapter 4, F14 and F18.
+    Source: chapter "How the figures are drawn"; used in chapter "The weights", F14 and F18.
     """
     channel, kernel = _as_grids([channel, kernel])
     content = _padded_grid(channel, size, "input")
@@ -565,7 +566,8 @@ def explore_kernel(channel, kernel, row, column, *, role="input", alt):
 
     Notes
     -----
-    Source: chapter "How the figures are drawn"; the sum is that of Chapter 1, formula F01.
+    Source: chapter "How the figures are drawn"; the sum is that of chapter "One kernel, one
+    neuron", formula F01.
     """
     channel, kernel = _check_place(channel, kernel, row, column)
     colour = COLOURS["flow" if role == "flow" else "output"]
@@ -643,7 +645,8 @@ def explore_impacts(impacts, target_shape, row, column, *, titles, roles=("input
 
     Notes
     -----
-    Source: chapter "How the figures are drawn"; used in the chapters on the learning flow (F08) and the weights (F14).
+    Source: chapter "How the figures are drawn"; used in the chapters on the learning flow (F08)
+    and the weights (F14).
     """
     shape = (len(impacts), len(impacts[0]))
     if not (0 <= row < shape[0] and 0 <= column < shape[1]):
@@ -685,7 +688,8 @@ def meetings(line, kernel, *, stride=1, padding=(0, 0), dilation=1, flow=None, a
 
     Notes
     -----
-    Source: chapter "How the figures are drawn"; used in Chapter 8.
+    Source: chapter "How the figures are drawn"; used in chapter "Stride, padding, dilation,
+    groups".
     """
     line, kernel = np.asarray(line), np.asarray(kernel)
     places = len(line) + sum(padding)
@@ -968,13 +972,16 @@ def steps(rows, gaps, *, titles, roles, upwards=False, alt):
 
 
 _TELL = """
-  var frames = root.querySelectorAll(".frame"), slider = root.querySelector("input");
+  var slider = root.querySelector("input"), frames = JSON.parse(root.dataset.frames);
+  var picture = root.querySelector("[role=img]"), panels = picture.children, said = root.querySelector("p");
   function show(number) {
     number = Math.min(frames.length, Math.max(1, number));
+    var frame = frames[number - 1];
+    for (var k = 0; k < panels.length; k++) panels[k].hidden = frame.panels.indexOf(k) < 0;
+    picture.setAttribute("aria-label", frame.alt);
+    said.textContent = number + " of " + frames.length + ": " + frame.said;
     slider.value = number;
-    frames.forEach(function (frame, place) { frame.hidden = place !== number - 1; });
-    var said = frames[number - 1].querySelector("p").textContent;
-    slider.setAttribute("aria-valuetext", number + " of " + frames.length + ": " + said);
+    slider.setAttribute("aria-valuetext", said.textContent);
   }
   slider.addEventListener("input", function () { show(Number(slider.value)); });
   root.querySelectorAll("button").forEach(function (button) {
@@ -989,25 +996,33 @@ class Story(Figure):
     """Pictures one after the other, with a slider (chapter "How the figures are drawn")."""
 
     def __init__(self, pictures, said, still, alt):
-        super().__init__([panel for picture in pictures for panel in picture.panels], alt)
-        self.pictures, self.said, self.still = pictures, said, still
+        super().__init__(dict.fromkeys(panel for picture in pictures for panel in picture.panels), alt)
+        self.frames = [
+            {"panels": [self.panels.index(panel) for panel in picture.panels], "alt": picture.alt, "said": words}
+            for picture, words in zip(pictures, said, strict=True)
+        ]
+        self.still = self.frames[still]
 
     def _repr_html_(self):
-        frames = "".join(
-            f'<div class="frame"{"" if place == self.still else " hidden"}>{picture._repr_html_()}'
-            f'<p style="text-align:center;min-height:3.2em">{escape(words)}</p></div>'
-            for place, (picture, words) in enumerate(zip(self.pictures, self.said, strict=True))
+        shown = [
+            f"<div{'' if place in self.still['panels'] else ' hidden'}>{panel}</div>"
+            for place, panel in enumerate(self.panels)
+        ]
+        data, size = json.dumps(self.frames, separators=(",", ":")), "min-width:2.5rem;min-height:2.5rem"
+        back, forth = (
+            f'<button type="button" data-step="{step}" aria-label="{name}" style="{size}">{arrow}</button>'
+            for step, name, arrow in ((-1, "step back", "←"), (1, "next step", "→"))
         )
-        look = 'style="min-width:2.5rem;min-height:2.5rem"'
-        button = '<button type="button" data-step="{}" aria-label="{}" {}>{}</button> '.format
         slider = (
-            f'<input type="range" min="1" max="{len(self.said)}" value="1" aria-label="step" '
-            'style="width:min(24rem,55%);min-height:2.5rem;vertical-align:middle"> '
+            f'<input type="range" min="1" max="{len(self.frames)}" value="1" aria-label="step" '
+            'style="width:min(24rem,55%);min-height:2.5rem;vertical-align:middle">'
         )
         return (
-            f'<div class="convlib-story" role="group" aria-label="{escape(self.alt)} Move with the slider.">{frames}'
-            f'<div class="controls" style="text-align:center" hidden>{button(-1, "step back", look, "←")}{slider}'
-            f'{button(1, "next step", look, "→")}</div></div>'
+            f'<div class="convlib-story" role="group" data-frames="{escape(data)}" '
+            f'aria-label="{escape(self.alt)} Move with the slider.">'
+            f'<div class="controls" style="text-align:center" hidden>{back} {slider} {forth}</div>'
+            f'<p style="text-align:center;min-height:3.2em">{escape(self.still["said"])}</p>'
+            f'{Figure(shown, self.still["alt"])._repr_html_()}</div>'
             '<script>document.querySelectorAll(".convlib-story:not([data-ready])").forEach(function (root) {\n'
             f'  root.dataset.ready = "yes";{_TELL}}});</script>'
         )
@@ -1110,7 +1125,8 @@ def layer(image, weight, temporary, output, *, alt):
 
     Notes
     -----
-    Source: chapter "How the figures are drawn"; the layer is that of Chapter 2, formulas F03 and F04.
+    Source: chapter "How the figures are drawn"; the layer is that of chapter "From grids to a
+    layer", formulas F03 and F04.
     """
     arrays = {"image": image, "weight": weight, "temporary": temporary, "output": output}
     shapes = {"image": (3, 7, 7), "weight": (2, 3, 3, 3), "temporary": (2, 3, 7, 7), "output": (2, 7, 7)}

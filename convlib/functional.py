@@ -1,7 +1,7 @@
 # Exported from chapters/ by tools/export.py: edit the chapter, not this file.
 """The convolution layer for any shape: checked, then computed by the algorithm that pays.
 
-Chapter 15 builds this module.
+Chapter "Choosing" builds this module.
 """
 
 import os
@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 
-# Chapter "Choosing" (chapters/15_choosing.ipynb)
+# Chapter "Choosing" (chapters/choosing.ipynb)
 
 ENOUGH = 2_500_000  # so many multiplications are worth a second thread
 MOVED = 16  # moving a number takes as long as so many multiplications
@@ -128,7 +128,7 @@ def _together(names, arrays):
 
 
 class Plan(NamedTuple):
-    """What a call does, as far as sizes and settings decide it (Chapter 15)."""
+    """What a call does, as far as sizes and settings decide it (chapter "Choosing")."""
 
     geometry: Geometry
     batched: bool
@@ -282,7 +282,8 @@ def conv2d(
 
     Notes
     -----
-    Source: Chapter 15; the formulas F03 and F04 of Chapter 2, generalised in Chapter 8.
+    Source: chapter "Choosing"; the formulas F03 and F04 of chapter "From grids to a layer",
+    generalised in chapter "Stride, padding, dilation, groups".
     """
     if bias is None:
         weight = weight if _is_ready((weight,)) else _as_numbers("weight", weight)
@@ -323,7 +324,8 @@ def conv2d_input_grad(
 
     Notes
     -----
-    Source: Chapter 15; formula F12 of Chapter 3, generalised in Chapter 8.
+    Source: chapter "Choosing"; formula F12 of chapter "The learning flow", generalised in
+    chapter "Stride, padding, dilation, groups".
     """
     arrays = weight, flow = _together(ARGUMENTS["input_grad"], (weight, grad_output))
     sizes = _as_key(input_size), weight.shape, flow.shape
@@ -361,7 +363,8 @@ def conv2d_weight_grad(
 
     Notes
     -----
-    Source: Chapter 15; formula F18 of Chapter 4, generalised in Chapter 8.
+    Source: chapter "Choosing"; formula F18 of chapter "The weights", generalised in chapter
+    "Stride, padding, dilation, groups".
     """
     arrays = input, flow = _together(ARGUMENTS["weight_grad"], (input, grad_output))
     sizes = input.shape, _as_key(weight_size), flow.shape
@@ -388,7 +391,7 @@ def conv2d_bias_grad(grad_output):
 
     Notes
     -----
-    Source: Chapter 15; formula F20 of Chapter 5.
+    Source: chapter "Choosing"; formula F20 of chapter "The biases and the update".
     """
     (flow,) = _together(("grad_output",), (grad_output,))
     if flow.ndim not in (3, 4):

@@ -22,7 +22,7 @@ __all__ = [
 ]
 
 
-# Chapter "Can we trust it?" (chapters/06_trust.ipynb)
+# Chapter "Can we trust it?" (chapters/trust.ipynb)
 
 def relative_error(a, b):
     """Compute the norm of the difference of two arrays, compared with their norms.
@@ -45,7 +45,7 @@ def relative_error(a, b):
 
     Notes
     -----
-    Source: Chapter 6.
+    Source: chapter "Can we trust it?".
     """
     a, b = _as_checked("a", a), _as_checked("b", b)
     _check_shape("b", b.shape, a.shape, "the shape of a")
@@ -108,7 +108,7 @@ def numerical_gradient(function, x, grad_output, step=None):
 
     Notes
     -----
-    Source: Chapter 6.
+    Source: chapter "Can we trust it?".
     """
     x = np.array(x, dtype=np.float64)
     grad_output = np.asarray(grad_output, dtype=np.float64)
@@ -314,7 +314,7 @@ def check_gradient(function, x, gradient, grad_output, tolerance=1e-10):
 
     Notes
     -----
-    Source: Chapter 6.
+    Source: chapter "Can we trust it?".
     """
     if not 0 < tolerance < 1:
         raise ValueError(f"tolerance: expected a number in (0, 1), got {tolerance}")
@@ -425,7 +425,7 @@ def check_conv2d_gradients(input_grad, weight_grad, bias_grad,
 
     Notes
     -----
-    Source: Chapter 6.
+    Source: chapter "Can we trust it?".
     """
     gradients = input_grad, weight_grad, bias_grad
     random, errors = np.random.default_rng(seed), []
@@ -437,7 +437,7 @@ def check_conv2d_gradients(input_grad, weight_grad, bias_grad,
     return max(errors)
 
 
-# Chapter "Why the kernel turns" (chapters/07_turn.ipynb)
+# Chapter "Why the kernel turns" (chapters/turn.ipynb)
 
 def adjoint_gap(forward, backward, x, d):
     """Measure how far `backward` is from being the transpose of `forward`.
@@ -472,7 +472,8 @@ def adjoint_gap(forward, backward, x, d):
     -----
     Integers are compared exactly, however large. In float64 expect less than 1e-12, in
     float32 less than 1e-5; one wrong number in a large float32 array can hide below
-    that, so prefer integers or float64. Source: Chapter 7, the adjoint identity.
+    that, so prefer integers or float64. Source: chapter "Why the kernel turns", the adjoint
+    identity.
     """
     x, d = _real_numbers("x", x), _real_numbers("d", d)
     there = _linear_result("forward", forward, x, d.shape)

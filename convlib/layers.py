@@ -484,15 +484,15 @@ class _Row(Layer):
     def output_shape(self, input_size):
         """Return the shape of the output, without computing it."""
         for place, layer in enumerate(self._layers):
-            input_size = _at(place, layer.output_shape, input_size)
+            input_size = _at(place, _shape_behind, layer, input_size)
         return tuple(input_size)
 
     def multiplications(self, input_size):
         """Count the multiplications of a forward pass."""
         count = 0
         for place, layer in enumerate(self._layers):
-            count += _at(place, layer.multiplications, input_size)
-            input_size = layer.output_shape(input_size)
+            behind = _at(place, _shape_behind, layer, input_size)
+            count, input_size = count + layer.multiplications(input_size), behind
         return count
 
 
@@ -545,6 +545,14 @@ def _all_inside(layers):
         yield from _all_inside(layer._children().values())
 
 
+def _shape_behind(layer, input_size):
+    """The shape of a layer's output; an error says which layer."""
+    try:
+        return layer.output_shape(input_size)
+    except (TypeError, ValueError) as error:
+        raise error if isinstance(layer, _Row) else _named(layer, error) from error
+
+
 def _at(place, function, *arguments, **settings):
     """Call a layer of a model; an error says at which place it stands."""
     try:
@@ -589,7 +597,7 @@ def summary(model, input_size):
     """
     rows, size = [], tuple(input_size)
     for place, layer in enumerate(model if isinstance(model, Sequential) else [model]):
-        out = _at(place, layer.output_shape, size)
+        out = _at(place, _shape_behind, layer, size)
         parameters = sum(each.data.size for each in layer.parameters())
         rows.append(SummaryRow(repr(layer), out, parameters, layer.multiplications(size)))
         size = out

@@ -18,7 +18,7 @@ __all__ = [
 ]
 
 
-# Chapter "From loops to machine code" (chapters/09_machine_code.ipynb)
+# Chapter "From loops to machine code" (chapters/machine_code.ipynb)
 
 def _meeting(shift, stride, size, places):
     """Along one axis: the cells place * stride + shift of the grid, and their places."""
@@ -89,7 +89,7 @@ def conv2d(input, weight, bias, geometry):
 
     Notes
     -----
-    Source: Chapter 9, one product of matrices for each tap.
+    Source: chapter "From loops to machine code", one product of matrices for each tap.
     """
     bias = np.zeros(len(weight), weight.dtype) if bias is None else bias
     kernels = _by_tap(weight, geometry.groups)
@@ -125,7 +125,7 @@ def conv2d_input_grad(weight, grad_output, geometry):
 
     Notes
     -----
-    Source: Chapter 9, one product of matrices for each tap.
+    Source: chapter "From loops to machine code", one product of matrices for each tap.
     """
     kernels = _by_tap(weight, geometry.groups).swapaxes(-1, -2)
     grad_input = np.zeros(geometry[:4], np.result_type(weight, grad_output))
@@ -158,7 +158,7 @@ def conv2d_weight_grad(input, grad_output, geometry):
 
     Notes
     -----
-    Source: Chapter 9, one product of matrices for each tap.
+    Source: chapter "From loops to machine code", one product of matrices for each tap.
     """
     groups, C, K = geometry.groups, geometry.in_channels, geometry.out_channels
     kh, kw = geometry.kernel_height, geometry.kernel_width
@@ -175,23 +175,23 @@ def conv2d_weight_grad(input, grad_output, geometry):
     return grad_weight.reshape(K, C // groups, kh, kw)
 
 
-# Chapter "Choosing" (chapters/15_choosing.ipynb)
+# Chapter "Choosing" (chapters/choosing.ipynb)
 
 def suits(geometry, dtype):
-    """Tell whether NumPy can compute a layer: always (Chapter 15)."""
+    """Tell whether NumPy can compute a layer: always (chapter "Choosing")."""
     return True
 
 
 def forward(input, weight, bias, geometry, jobs):
-    """Return the output; one job does it all (Chapter 15)."""
+    """Return the output; one job does it all (chapter "Choosing")."""
     return conv2d(input, weight, bias, geometry)
 
 
 def input_grad(weight, grad_output, geometry, jobs):
-    """Return the learning flow; one job does it all (Chapter 15)."""
+    """Return the learning flow; one job does it all (chapter "Choosing")."""
     return conv2d_input_grad(weight, grad_output, geometry)
 
 
 def weight_grad(input, grad_output, geometry, jobs):
-    """Return the gradient of the weights; one job does it all (Chapter 15)."""
+    """Return the gradient of the weights; one job does it all (chapter "Choosing")."""
     return conv2d_weight_grad(input, grad_output, geometry)

@@ -50,9 +50,8 @@ def _as_parameters(parameters):
 class Optimizer:
     """What all optimizers share: parameters, settings, and a memory for each parameter.
 
-    Attributes `settings` (name: range of a number) and `memories` (names of arrays) are
-    set by each kind of optimizer. Source: chapter "Learning the kernels that were given
-    by hand".
+    Each kind of optimizer sets `settings` (name: range) and `memories` (names of arrays).
+    Source: chapter "Learning the kernels that were given by hand".
     """
 
     settings, memories = {}, ()
@@ -74,6 +73,8 @@ class Optimizer:
         for k, parameter in enumerate(self.parameters):
             if parameter.grad is None:
                 raise RuntimeError(f"parameter {k} has no gradient: call backward first")
+            if np.asarray(parameter.grad).dtype.kind not in "iuf":
+                raise TypeError(f"the gradient of parameter {k}: expected real numbers")
             if np.shape(parameter.grad) != parameter.data.shape:
                 raise ValueError(f"the gradient of parameter {k}: expected shape "
                                  f"{parameter.data.shape}, got {np.shape(parameter.grad)}")
@@ -166,8 +167,7 @@ class Adam(Optimizer):
     lr : float
         The learning rate, above 0: about the size of a step.
     betas : (float, float)
-        How much of the mean gradient, and of the mean square, is kept; each at least 0 and
-        below 1.
+        How much of both means is kept; at least 0 and below 1.
     eps : float
         What is added to the divisor, above 0.
     weight_decay : float
@@ -176,8 +176,7 @@ class Adam(Optimizer):
     Raises
     ------
     ValueError, TypeError
-        If a number is out of its range or none, or the parameters are no list of different
-        parameters.
+        If a number is out of its range, or the parameters are no list of different ones.
 
     Notes
     -----

@@ -1,7 +1,8 @@
 # Exported from chapters/ by tools/export.py: edit the chapter, not this file.
 """A small pool of threads for kernels of the form kernel(job, jobs, ...).
 
-Chapter 10 builds this module. Threads are Python's own: nothing depends on OpenMP, several
+Chapter "Planes and vectors" builds this module. Threads are Python's own: nothing depends on
+OpenMP, several
 Python threads may call the library at once, and a forked process begins with a new pool.
 """
 
@@ -30,7 +31,7 @@ __all__ = [
 ]
 
 
-# Chapter "Planes and vectors" (chapters/10_planes.ipynb)
+# Chapter "Planes and vectors" (chapters/planes.ipynb)
 
 try:
     from convlib.kernels import board
@@ -129,7 +130,7 @@ def _close():
 
 
 def get_num_threads():
-    """Return how many threads convlib uses at most (Chapter 10)."""
+    """Return how many threads convlib uses at most (chapter "Planes and vectors")."""
     return _pool.threads
 
 
@@ -148,7 +149,7 @@ def set_num_threads(threads):
 
     Notes
     -----
-    Source: Chapter 10.
+    Source: chapter "Planes and vectors".
     """
     if isinstance(threads, bool) or not isinstance(threads, (int, np.integer)):
         raise TypeError(f"threads: expected a whole number, got {threads!r}")
@@ -164,7 +165,10 @@ BYTE = np.dtype(np.uint8)
 
 
 def aligned(shape, dtype):
-    """Return a fresh array, filled with anything, that begins at a cache line (Chapter 10)."""
+    """Return a fresh array, filled with anything, that begins at a cache line.
+
+    Source: chapter "Planes and vectors".
+    """
     dtype = np.dtype(dtype)
     memory = np.empty(math.prod(shape) * dtype.itemsize + CACHE_LINE, BYTE)
     return np.ndarray(shape, dtype, memory, bytes_before(memory, CACHE_LINE))
@@ -182,7 +186,7 @@ def borrow(name, size, dtype):
 
     Notes
     -----
-    Source: Chapter 10.
+    Source: chapter "Planes and vectors".
     """
     array = _kept.__dict__.pop(name + dtype.char, None)
     if array is None or array.size < size:
@@ -199,7 +203,7 @@ def give_back(name, array):
 
     Notes
     -----
-    Source: Chapter 10.
+    Source: chapter "Planes and vectors".
     """
     if array.nbytes <= KEPT:
         _kept.__dict__[name + array.dtype.char] = array
@@ -213,7 +217,7 @@ def run(kernel, jobs, space, dtype, *arguments):
 
     Notes
     -----
-    Source: Chapter 10.
+    Source: chapter "Planes and vectors".
     """
     dtype = np.dtype(dtype)
     line = CACHE_LINE // dtype.itemsize

@@ -47,9 +47,12 @@ def _largest(channels, geometry):
     return best, index
 
 
+_ENOUGH = 1_000_000  # so many cells are worth a second thread
+
+
 def _run(kernel, cells, *arguments):
-    """Share the channels among as many threads as pay: one for each million cells."""
-    jobs = max(1, min(parallel.get_num_threads(), cells // 1_000_000))
+    """Share the channels among as many threads as pay."""
+    jobs = max(1, min(parallel.get_num_threads(), cells // _ENOUGH))
     parallel.run(kernel, jobs, 0, np.float64, *arguments)
 
 

@@ -1,7 +1,7 @@
 # Exported from chapters/ by tools/export.py: edit the chapter, not this file.
 """The same layer with smaller numbers: what no product needs is left out.
 
-Chapter 15 builds this module. It needs NumPy alone.
+Chapter "Choosing" builds this module. It needs NumPy alone.
 """
 
 from functools import lru_cache
@@ -14,10 +14,13 @@ from convlib.shapes import Geometry, output_shape
 __all__ = ["Line", "Reduction", "reduced", "cut", "embed", "WIDE", "is_wide"]
 
 
-# Chapter "Choosing" (chapters/15_choosing.ipynb)
+# Chapter "Choosing" (chapters/choosing.ipynb)
 
 class Line(NamedTuple):
-    """One axis: tap u of place p lies on cell p * stride + u * dilation - before (Chapter 15)."""
+    """One axis: tap u of place p lies on cell p * stride + u * dilation - before.
+
+    Source: chapter "Choosing".
+    """
 
     size: int
     kernel_size: int
@@ -87,7 +90,10 @@ def _smaller(line):
 
 
 class Reduction(NamedTuple):
-    """A layer, a smaller one with the same sums, and what is left of the arrays (Chapter 15)."""
+    """A layer, a smaller one with the same sums, and what is left of the arrays.
+
+    Source: chapter "Choosing".
+    """
 
     full: Geometry
     geometry: Geometry
@@ -106,7 +112,10 @@ def _index(rows, columns):
 
 @lru_cache(maxsize=1024)
 def reduced(geometry):
-    """Return the `Reduction` of a layer, or None if there is nothing to leave out (Chapter 15)."""
+    """Return the `Reduction` of a layer, or None if there is nothing to leave out.
+
+    Source: chapter "Choosing".
+    """
     g = geometry
     if 0 in g[:4]:
         return None
@@ -129,7 +138,7 @@ def reduced(geometry):
 
 
 def cut(direction, reduction, arrays):
-    """Return what is left of the arrays of a call (Chapter 15)."""
+    """Return what is left of the arrays of a call (chapter "Choosing")."""
     r = reduction
     indices = {
         "forward": (r.cells, r.taps, ...),
@@ -143,7 +152,10 @@ def cut(direction, reduction, arrays):
 
 
 def embed(direction, reduction, result, bias):
-    """Return the result of the whole layer: elsewhere are the biases, or zeros (Chapter 15)."""
+    """Return the result of the whole layer: elsewhere are the biases, or zeros.
+
+    Source: chapter "Choosing".
+    """
     g = reduction.full
     size, index, rest = {
         "forward": (output_shape(g), reduction.places, bias),
@@ -166,7 +178,7 @@ def is_wide(geometry):
     """Tell whether planes of a layer with all their zeros would be out of proportion.
 
     The zeros around the images, or between the taps, would then take far more memory than
-    input, weights and output; only those who leave them out may compute it (Chapter 15).
+    input, weights and output; only those who leave them out may compute it (chapter "Choosing").
     """
     g, area = geometry, 1
     for k in (0, 1):

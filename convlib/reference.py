@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 
-# Chapter "One kernel, one neuron" (chapters/01_one_kernel.ipynb)
+# Chapter "One kernel, one neuron" (chapters/one_kernel.ipynb)
 
 def neuron(channel, kernel, p, q, padding=0):
     """Compute one temporary neuron: the sum of a kernel times the neurons it covers.
@@ -55,7 +55,7 @@ def neuron(channel, kernel, p, q, padding=0):
 
     Notes
     -----
-    Source: Chapter 1, formula F01.
+    Source: chapter "One kernel, one neuron", formula F01.
     """
     channel = _as_array("channel", channel, "(H, W)")
     kernel = _as_array("kernel", kernel, "(kh, kw)")
@@ -83,7 +83,7 @@ def _as_array(name, value, *shapes):
     return array
 
 
-# Chapter "From grids to a layer" (chapters/02_the_layer.ipynb)
+# Chapter "From grids to a layer" (chapters/the_layer.ipynb)
 
 def correlate2d(channel, kernel, padding=0):
     """Apply one kernel to one channel: the grid of all its temporary neurons.
@@ -109,7 +109,7 @@ def correlate2d(channel, kernel, padding=0):
 
     Notes
     -----
-    Source: Chapter 2, formula F02.
+    Source: chapter "From grids to a layer", formula F02.
     """
     channel = _as_array("channel", channel, "(H, W)")
     kernel = _as_array("kernel", kernel, "(kh, kw)")
@@ -168,7 +168,7 @@ def conv2d(input, weight, bias=None, *, padding=0):
 
     Notes
     -----
-    Source: Chapter 2, formulas F03 and F04.
+    Source: chapter "From grids to a layer", formulas F03 and F04.
     """
     input, weight, bias = _check_conv2d(input, weight, bias)
     if input.ndim == 3:
@@ -205,7 +205,7 @@ def _check_conv2d(input, weight, bias):
     return input.astype(dtype), weight.astype(dtype), bias.astype(dtype)
 
 
-# Chapter "The learning flow" (chapters/03_learning_flow.ipynb)
+# Chapter "The learning flow" (chapters/learning_flow.ipynb)
 
 def conv2d_input_grad(input_size, weight, grad_output, *, padding=0):
     """Compute the learning flow at the input of a convolution layer.
@@ -234,7 +234,7 @@ def conv2d_input_grad(input_size, weight, grad_output, *, padding=0):
 
     Notes
     -----
-    Source: Chapter 3, formula F12, in gather form.
+    Source: chapter "The learning flow", formula F12, in gather form.
     """
     weight = _as_array("weight", weight, "(K, C, kh, kw)")
     input_size = _as_size("input_size", input_size, "(N, C, H, W)", "(C, H, W)")
@@ -304,7 +304,7 @@ def _sum_dtype(*arrays):
     return dtype if np.issubdtype(dtype, np.inexact) else np.dtype(np.int64)
 
 
-# Chapter "The weights" (chapters/04_weights.ipynb)
+# Chapter "The weights" (chapters/weights.ipynb)
 
 def conv2d_weight_grad(input, weight_size, grad_output, *, padding=0):
     """Compute how the loss changes with each weight of a convolution layer.
@@ -333,7 +333,7 @@ def conv2d_weight_grad(input, weight_size, grad_output, *, padding=0):
 
     Notes
     -----
-    Source: Chapter 4, formula F18; over a batch the images' answers add up.
+    Source: chapter "The weights", formula F18; over a batch the images' answers add up.
     """
     input = _as_array("input", input, "(N, C, H, W)", "(C, H, W)")
     weight_size = _as_size("weight_size", weight_size, "(K, C, kh, kw)")
@@ -347,7 +347,7 @@ def conv2d_weight_grad(input, weight_size, grad_output, *, padding=0):
     return grad_weight
 
 
-# Chapter "The biases and the update" (chapters/05_biases.ipynb)
+# Chapter "The biases and the update" (chapters/biases.ipynb)
 
 def conv2d_bias_grad(grad_output):
     """Compute how the loss changes with each bias of a convolution layer.
@@ -368,7 +368,8 @@ def conv2d_bias_grad(grad_output):
 
     Notes
     -----
-    Source: Chapter 5, formula F20; over a batch the images' answers add up.
+    Source: chapter "The biases and the update", formula F20; over a batch the images' answers
+    add up.
     """
     shapes = "(N, K, H, W)", "(K, H, W)"
     grad_output = _as_batch(_as_array("grad_output", grad_output, *shapes))
@@ -382,7 +383,7 @@ def conv2d_bias_grad(grad_output):
     return grad_bias
 
 
-# Chapter "Stride, padding, dilation, groups" (chapters/08_general.ipynb)
+# Chapter "Stride, padding, dilation, groups" (chapters/general.ipynb)
 
 def _line_meetings(places, kernel_size, size, stride, before, dilation):
     """All (row, u, p) with row = p * stride + u * dilation - before on the line."""
@@ -433,7 +434,7 @@ def general_conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, gr
 
     Notes
     -----
-    Source: Chapter 8, the forward sum over the meetings.
+    Source: chapter "Stride, padding, dilation, groups", the forward sum over the meetings.
     """
     input, weight = _as_array("input", input), _as_array("weight", weight)
     settings = stride, padding, dilation, groups
@@ -476,7 +477,8 @@ def general_conv2d_input_grad(
 
     Notes
     -----
-    Source: Chapter 8, the learning flow as a sum over the meetings.
+    Source: chapter "Stride, padding, dilation, groups", the learning flow as a sum over the
+    meetings.
     """
     weight = _as_array("weight", weight)
     grad_output = _as_array("grad_output", grad_output)
@@ -518,7 +520,7 @@ def general_conv2d_weight_grad(
 
     Notes
     -----
-    Source: Chapter 8, the weights' sum over the meetings.
+    Source: chapter "Stride, padding, dilation, groups", the weights' sum over the meetings.
     """
     input, grad_output = _as_array("input", input), _as_array("grad_output", grad_output)
     settings = stride, padding, dilation, groups

@@ -21,7 +21,7 @@ __all__ = [
 ]
 
 
-# Chapter "Stride, padding, dilation, groups" (chapters/08_general.ipynb)
+# Chapter "Stride, padding, dilation, groups" (chapters/general.ipynb)
 
 class Geometry(NamedTuple):
     """The sizes and settings of a convolution layer, all plain ints.
@@ -31,7 +31,7 @@ class Geometry(NamedTuple):
 
     Notes
     -----
-    Source: Chapter 8.
+    Source: chapter "Stride, padding, dilation, groups".
     """
 
     batch: int
@@ -78,7 +78,7 @@ def output_size(size, kernel_size, stride=1, padding=(0, 0), dilation=1):
 
     Notes
     -----
-    Source: Chapter 8, the size of the output.
+    Source: chapter "Stride, padding, dilation, groups", the size of the output.
     """
     size = _whole("size", size, 0)
     kernel_size = _whole("kernel_size", kernel_size, 1)
@@ -202,7 +202,7 @@ def conv2d_geometry(input_size, weight_size, stride=1, padding=0, dilation=1, gr
 
     Notes
     -----
-    Source: Chapter 8.
+    Source: chapter "Stride, padding, dilation, groups".
     """
     sizes = _shape("input", input_size, "(N, C, H, W)", "(C, H, W)")
     weight = _shape("weight", weight_size, "(K, C / groups, kh, kw)")
@@ -248,7 +248,7 @@ def output_shape(geometry, batched=True):
 
     Notes
     -----
-    Source: Chapter 8.
+    Source: chapter "Stride, padding, dilation, groups".
     """
     shape = (geometry.out_channels, geometry.out_height, geometry.out_width)
     return (geometry.batch, *shape) if batched else shape
@@ -273,7 +273,7 @@ def check_grad_output(geometry, shape, batched=True):
 
     Notes
     -----
-    Source: Chapter 8.
+    Source: chapter "Stride, padding, dilation, groups".
     """
     expected = output_shape(geometry, batched)
     if tuple(shape) != expected:
@@ -300,7 +300,7 @@ def check_bias(geometry, shape):
 
     Notes
     -----
-    Source: Chapter 8.
+    Source: chapter "Stride, padding, dilation, groups".
     """
     expected = (geometry.out_channels,)
     if tuple(shape) != expected:

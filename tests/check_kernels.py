@@ -138,7 +138,7 @@ def simply(memory, x, w, b, d, g, kernels):
 
 
 def in_products(memory, x, w, b, d, g, jobs, missing=0):
-    """The same by products of matrices (Chapter 11)."""
+    """The same by products of matrices (chapter "The matrix product inside")."""
     flat, zeros = w.reshape(-1), placed(memory, np.zeros(g.in_channels, x.dtype))
     forward, back = gemm.forward_plan(g, x.dtype, jobs), gemm.input_grad_plan(g, x.dtype, jobs)
     plan, sections, space = gemm.weight_grad_plan(g, x.dtype, jobs)

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 CHAPTERS = Path(__file__).parents[1] / "chapters"
-LABELLED = re.compile(r"\$\$((?:(?!\$\$).)+)\$\$ \((eq-[\w-]+)\)", re.DOTALL)
+LABELLED = re.compile(r"\$\$((?:(?!\$\$).)+)\$\$ \((eq-F\d\d)\)", re.DOTALL)
 LAYOUT = re.compile(
     r"\\begin\{(aligned|matrix)\}|\\end\{(aligned|matrix)\}|\\\\(\[\w+\])?|\\boxed|\\qquad|\\quad|\\[,;!]|&|\{\}"
     r"|\\text\{[^}]*\}|\\[lr]?[bB]igl?[lr]?(?=[()])|\\(left|right)(?![a-z])"
@@ -23,7 +23,7 @@ TOKEN = re.compile(
 
 
 def printed_equations():
-    """All labelled equations of the chapters: label -> LaTeX."""
+    """All formulas of the article as the chapters print them: label -> LaTeX."""
     found = {}
     for path in sorted(CHAPTERS.glob("*.ipynb")):
         for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:

@@ -1,4 +1,4 @@
-"""The way back is the transpose of the way there: exactly, on any shape, and in each of Chapter 7's four forms."""
+"""The way back is the transpose of the way there: exactly, on any shape, and in each of its four forms."""
 
 import ast
 import json
@@ -26,7 +26,7 @@ def chapter_functions(name, *wanted):
 
 
 scatter, by_turning, layer_matrix, scatter_at_once, _ = chapter_functions(
-    "07_turn", "scatter", "by_turning", "layer_matrix", "scatter_at_once", "widen"
+    "turn", "scatter", "by_turning", "layer_matrix", "scatter_at_once", "widen"
 )
 
 

@@ -277,18 +277,32 @@ def test_the_variant_switches_winograd_off_for_its_own_calls_only(monkeypatch):
 # --- what else it costs -------------------------------------------------------------------------------------
 
 
+A_CALL = """
+import numpy as np
+from benchmarks import costs
+from benchmarks.peers import Convlib
+from benchmarks.shapes import CASES
+
+megabytes = 2**20
+
+
+def call():
+    np.ones(40 * megabytes, np.uint8)
+    needed = np.ones(70 * megabytes, np.uint8)
+    return needed[:20 * megabytes].copy()
+
+
+Convlib.prepare = lambda case, data: {"forward": call}
+print(costs.own_memory(CASES[0], "forward", 1) / megabytes)
+"""
+
+
 @pytest.mark.skipif(not costs.CLEAR.exists(), reason="this system does not tell")
-def test_memory_is_what_a_call_needs_at_most_besides_its_result(monkeypatch):
-    megabytes = 2**20
-
-    def call():
-        np.ones(40 * megabytes, np.uint8)
-        needed = np.ones(70 * megabytes, np.uint8)
-        return needed[:20 * megabytes].copy()
-
-    monkeypatch.setattr(Convlib, "prepare", lambda case, data: {"forward": call})
-    extra = costs.own_memory(SMALL[0], "forward", convlib.get_num_threads())
-    assert abs(extra / megabytes - 70) < 2
+def test_memory_is_what_a_call_needs_at_most_besides_its_result():
+    # In a process of its own, as the benchmarks do it: what other tests have freed may still lie in this one.
+    done = subprocess.run([sys.executable, "-c", A_CALL], cwd=costs.ROOT, check=True, stdout=subprocess.PIPE, text=True,
+                          env={**os.environ, **costs.EXACT})
+    assert abs(float(done.stdout) - 70) < 2
 
 
 def test_memory_is_told_beside_the_size_of_the_arrays(monkeypatch):

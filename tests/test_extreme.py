@@ -123,7 +123,9 @@ def forget():
 @examples(300)
 @given(lines(), lines())
 def test_the_smaller_layer_is_a_layer(rows, columns):
-    """Its sizes are those that Chapter 8 works out, none is larger, and nothing is left to leave out at its ends."""
+    """Its sizes are those that chapter "Stride, padding, dilation, groups" works out, none is
+    larger, and nothing is left to leave out at its ends.
+    """
     (h, kh, sh, down, dh), (w, kw, sw, across, dw) = rows, columns
     options = {"stride": (sh, sw), "padding": (down, across), "dilation": (dh, dw), "groups": 1}
     full = geometry_of((1, 1, h, w), (1, 1, kh, kw), options)

@@ -1,7 +1,8 @@
 """The public functions: any layer, by whatever means it is computed, against sums that were checked before.
 
 Most layers hold whole numbers, so small that every sum is exact in float32 too: the results must be equal, not close.
-The oracle is `convlib.numpy_kernels` in float64 (tests/test_numpy_kernels.py holds it against the sums of Chapter 8),
+The oracle is `convlib.numpy_kernels` in float64 (tests/test_numpy_kernels.py holds it against the
+sums of chapter "Stride, padding, dilation, groups"),
 and for some hundreds of layers those sums themselves. With NUMBA_DISABLE_JIT=1 there are fewer and smaller layers.
 """
 
@@ -466,7 +467,9 @@ def finite_places(results):
     st.sampled_from([np.inf, -np.inf, np.nan]), st.integers(0, 3), st.integers(0),
 )  # fmt: skip
 def test_nan_and_infinity_arrive_where_they_are_seen(layer, value, which, place):
-    """One number in the input, weight, bias or flow is not finite: all results are those of Chapter 8."""
+    """One number in the input, weight, bias or flow is not finite: all results are those of chapter
+    "Stride, padding, dilation, groups".
+    """
     *arrays, options = layer
     arrays[which].flat[place % arrays[which].size] = value
     expected = sums_of_chapter_8(*arrays, options)

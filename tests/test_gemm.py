@@ -1,4 +1,4 @@
-"""The product of matrices (Chapter 11): any layer in whole numbers must come out exactly, in all three directions.
+"""The layer as a product of matrices: in whole numbers it must come out exactly, in all three directions.
 
 The oracle is `convlib.numpy_kernels`. Sizes at which the work is cut are made small, too, so that every cut is met.
 """

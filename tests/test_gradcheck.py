@@ -46,7 +46,7 @@ def test_integers_and_float32_are_differentiated_in_float64():
 
 
 def test_the_step_can_be_chosen():
-    assert numerical_gradient(lambda x: x**3, 1.0, 1.0, step=0.5) == 3.25  # Chapter 6, by hand
+    assert numerical_gradient(lambda x: x**3, 1.0, 1.0, step=0.5) == 3.25  # by hand
 
 
 def test_a_function_may_use_one_buffer_for_all_its_results():

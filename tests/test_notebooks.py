@@ -193,7 +193,7 @@ def with_cells(notebook, *cells):
 ERROR = nbformat.v4.new_output("error", ename="ValueError", evalue="no", traceback=["File /home/x/a.py:3"])
 ALT = {"image": {"alt": "A house."}}
 DRAWING = '<div><svg viewBox="0 0 1 1" role="img" aria-label="A house."></svg></div>'
-FUNCTION = 'def f():\n    """Do it (chapter 1)."""\n\n\ndef _hidden():\n    pass'
+FUNCTION = 'def f():\n    """Do it (chapter "One kernel, one neuron")."""\n\n\ndef _hidden():\n    pass'
 VERSIONED = nbformat.v4.new_notebook(metadata={"language_info": {"name": "python", "version": "3.12.1"}})
 OLD = nbformat.from_dict({**nbformat.v4.new_notebook(), "nbformat_minor": 4})
 

@@ -1,4 +1,4 @@
-"""The layer in NumPy alone, tap by tap: against the sums of Chapter 8, and its gradients against its output."""
+"""The layer in NumPy alone, tap by tap: against the sums of all loops, and its gradients against its output."""
 
 import numpy as np
 import pytest

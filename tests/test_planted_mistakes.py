@@ -164,7 +164,7 @@ def adjoint_identity(name, gradients):
 
 
 def house_arrays():
-    """The layer of the article on the house as a batch of one, and the flow of Chapter 3."""
+    """The layer of the article on the house as a batch of one, and a flow made up by hand."""
     house, flow = datasets.house(), datasets.learning_flow()[np.newaxis]
     weight = np.stack([[kernel] * 3 for kernel in house.kernels[:2]])
     return {"input": house.image[np.newaxis], "weight": weight, "bias": house.biases[:2]}, flow
@@ -180,7 +180,7 @@ def told(name, gradients, arrays, flow):
     return gradients[name](flow)
 
 
-# Numbers that the chapters work out by hand: the centre and the corner (Chapter 3), one weight (4), both biases (5).
+# Numbers that the chapters work out by hand: the centre and the corner, one weight, both biases.
 WORKED = {
     "input_grad": {(0, 0, 3, 3): 1, (0, 0, 0, 0): 3},
     "weight_grad": {(0, 0, 0, 0): 620},

@@ -13,7 +13,9 @@ PICTURE = ROOT / "tools" / "book" / "static" / "layer.svg"
 
 
 def layer_picture():
-    """The layer of Chapter 2 as a file: a white card, since a file cannot take the colour of the page."""
+    """The layer of chapter "From grids to a layer" as a file: a white card, since a file cannot
+    take the colour of the page.
+    """
     house = datasets.house()
     weight = np.stack([[kernel] * 3 for kernel in house.kernels[:2]])
     temporary = [[reference.correlate2d(house.image[i], weight[o, i], 1) for i in range(3)] for o in range(2)]

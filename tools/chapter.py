@@ -1,10 +1,10 @@
 """Edit a chapter as text and store it again, executed.
 
-    python tools/chapter.py text  chapters/01_one_kernel.ipynb      notebook -> _build/text/01_one_kernel.md
-    python tools/chapter.py store _build/text/01_one_kernel.md      text -> executed notebook in chapters/
-    python tools/chapter.py run   chapters/01_one_kernel.ipynb      execute a stored notebook again, in place
+    python tools/chapter.py text  chapters/one_kernel.ipynb      notebook -> _build/text/one_kernel.md
+    python tools/chapter.py store _build/text/one_kernel.md      text -> executed notebook in chapters/
+    python tools/chapter.py run   chapters/one_kernel.ipynb      execute a stored notebook again, in place
 
-A bare name, 01_one_kernel, does for either path.
+A bare name, one_kernel, does for either path.
 The text is MyST Markdown. Nothing random or volatile is stored: a second run gives the same bytes.
 What is written is read back first. A notebook or a text that would come back as something else is refused, and
 then nothing is changed.

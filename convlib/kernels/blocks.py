@@ -1,7 +1,7 @@
 # Exported from chapters/ by tools/export.py: edit the chapter, not this file.
 """Several vectors at once inside Numba functions: they stay in registers as a tuple.
 
-Chapter 14 builds this module on the vectors of Chapter 10.
+Chapter "Tiles in vectors" builds this module on the vectors of chapter "Planes and vectors".
 """
 
 import numba
@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 
-# Chapter "Tiles in vectors" (chapters/14_tiles.ipynb)
+# Chapter "Tiles in vectors" (chapters/tiles.ipynb)
 
 def _place(context, builder, array_type, array, index, kind):
     """The address of array[index], where a vector begins."""
@@ -388,7 +388,7 @@ else:
 def channels_to_lanes(source, i, step, rows, columns, target, j):
     """Write source[i + row * step + column] to target[j + column * lanes + row].
 
-    Rows that are missing in a vector become zeros (Chapter 14).
+    Rows that are missing in a vector become zeros (chapter "Tiles in vectors").
     """
     n = lanes(source)
     if rows == n and columns >= n:
@@ -406,7 +406,7 @@ def channels_to_lanes(source, i, step, rows, columns, target, j):
 def lanes_to_channels(source, i, place_step, places, channels, target, j, step):
     """Write source[i + place * place_step + channel] to target[j + channel * step + place].
 
-    The way back (Chapter 14).
+    The way back (chapter "Tiles in vectors").
     """
     n = lanes(source)
     if channels == n and places >= n:

@@ -1,7 +1,7 @@
 # Exported from chapters/ by tools/export.py: edit the chapter, not this file.
 """A board with notices: how threads that are awake hear of work without Python's lock.
 
-Chapter 10 builds this module.
+Chapter "Planes and vectors" builds this module.
 """
 
 import sys
@@ -49,7 +49,7 @@ __all__ = [
 ]
 
 
-# Chapter "Planes and vectors" (chapters/10_planes.ipynb)
+# Chapter "Planes and vectors" (chapters/planes.ipynb)
 
 INT32, INT64 = ir.IntType(32), ir.IntType(64)
 
@@ -63,7 +63,7 @@ def _check_board(name, board):
 
 @intrinsic
 def look(typing_context, board, place):
-    """Read a number that another thread may have changed (Chapter 10)."""
+    """Read a number that another thread may have changed (chapter "Planes and vectors")."""
     _check_board("look", board)
 
     def generate(context, builder, signature, arguments):
@@ -75,7 +75,10 @@ def look(typing_context, board, place):
 
 @intrinsic
 def put(typing_context, board, place, number):
-    """Write a number; whoever sees it sees all that was written before (Chapter 10)."""
+    """Write a number; whoever sees it sees all that was written before.
+
+    Source: chapter "Planes and vectors".
+    """
     _check_board("put", board)
 
     def generate(context, builder, signature, arguments):
@@ -88,7 +91,7 @@ def put(typing_context, board, place, number):
 
 @intrinsic
 def add(typing_context, board, place, number):
-    """Add to a number, and return what it was before (Chapter 10)."""
+    """Add to a number, and return what it was before (chapter "Planes and vectors")."""
     _check_board("add", board)
 
     def generate(context, builder, signature, arguments):
@@ -100,7 +103,10 @@ def add(typing_context, board, place, number):
 
 @intrinsic
 def replace(typing_context, board, place, old, new):
-    """Replace a number if it is still the old one; return whether it was (Chapter 10)."""
+    """Replace a number if it is still the old one; return whether it was.
+
+    Source: chapter "Planes and vectors".
+    """
     _check_board("replace", board)
 
     def generate(context, builder, signature, arguments):
@@ -159,7 +165,7 @@ def _kinds(arguments, spaces):
 
 
 def stamp(kinds):
-    """Return a number that tells one list of types from another (Chapter 10)."""
+    """Return a number that tells one list of types from another (chapter "Planes and vectors")."""
     return zlib.crc32(str(kinds).encode())
 
 
@@ -215,7 +221,7 @@ def pack(memory, kernel, expected, jobs, spaces, space, arguments):
 
     Notes
     -----
-    Source: Chapter 10.
+    Source: chapter "Planes and vectors".
     """
     if expected != _stamp(arguments, spaces):
         return 0
@@ -227,7 +233,7 @@ def address(kernel, arguments, spaces):
 
     Notes
     -----
-    Source: Chapter 10.
+    Source: chapter "Planes and vectors".
     """
     kinds = _kinds(map(numba.typeof, arguments), numba.typeof(spaces))
     with global_compiler_lock:  # LLVM serves one thread at a time
@@ -246,7 +252,7 @@ LOOKS = 1000  # so many looks take a few millionths of a second
 
 
 def new_board():
-    """Return an empty board (Chapter 10)."""
+    """Return an empty board (chapter "Planes and vectors")."""
     return np.zeros(CLOSED + NUMBERS, np.int64)
 
 
@@ -280,7 +286,10 @@ def _help(board, notice):
 
 @compiled
 def serve(board, patience):
-    """Help wherever help is wanted, until so many looks in a row found nothing (Chapter 10)."""
+    """Help wherever help is wanted, until so many looks in a row found nothing.
+
+    Source: chapter "Planes and vectors".
+    """
     idle = 0
     while idle < patience and look(board, CLOSED) == 0:
         idle += 1
@@ -295,7 +304,7 @@ def post(board, trampoline, memory, jobs):
 
     Notes
     -----
-    Source: Chapter 10.
+    Source: chapter "Planes and vectors".
     """
     notice = 0
     while not replace(board, notice + TAKEN, 0, 1):
@@ -326,7 +335,10 @@ def _give_way(typing_context):
 
 @compiled
 def take_down(board, notice, jobs):
-    """Remove a notice when all its jobs have ended; return how many went wrong (Chapter 10)."""
+    """Remove a notice when all its jobs have ended; return how many went wrong.
+
+    Source: chapter "Planes and vectors".
+    """
     looks = 0
     while look(board, notice + ENDED) < jobs - 1:
         looks += 1
@@ -348,7 +360,7 @@ def share(board, memory, kernel, expected, jobs, spaces, space, arguments):
 
     Notes
     -----
-    Source: Chapter 10.
+    Source: chapter "Planes and vectors".
     """
     trampoline = pack(memory, kernel, expected, jobs, spaces, space, arguments)
     if trampoline == 0:

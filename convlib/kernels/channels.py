@@ -1,7 +1,7 @@
 # Exported from chapters/ by tools/export.py: edit the chapter, not this file.
 """Direct sums with output channels as lanes: any stride, any kernel.
 
-Chapter 14 builds this module.
+Chapter "Tiles in vectors" builds this module.
 """
 
 from typing import NamedTuple
@@ -54,10 +54,10 @@ __all__ = [
 ]
 
 
-# Chapter "Tiles in vectors" (chapters/14_tiles.ipynb)
+# Chapter "Tiles in vectors" (chapters/tiles.ipynb)
 
 class ChannelPlan(NamedTuple):
-    """What the kernels need to know of a layer (Chapter 14)."""
+    """What the kernels need to know of a layer (chapter "Tiles in vectors")."""
 
     sources: int  # channels of a group that are read
     targets: int  # channels of a group that are written
@@ -245,7 +245,10 @@ def _to_output(results, p, group, panel, first, last, rows, output):
 @compiled
 def correlate(job, jobs, images, weight, bias, output, checks, taps, phases, shifts, p,
               workspace):
-    """Compute one job's bands of a forward pass or of a learning flow (Chapter 14)."""
+    """Compute one job's bands of a forward pass or of a learning flow.
+
+    Source: chapter "Tiles in vectors".
+    """
     channels, bands, row = p.sources * p.groups, -(-p.rows // p.band), COLUMNS * lanes(images)
     batch = images.size // (channels * p.height * p.width)
     scratch = max(lanes(images), p.kernel) * lanes(images)
@@ -346,7 +349,7 @@ def suits(geometry, dtype):
 
     Notes
     -----
-    Source: Chapter 14.
+    Source: chapter "Tiles in vectors".
     """
     return np.dtype(dtype).char in "fd"
 
@@ -380,7 +383,7 @@ def forward(input, weight, bias, geometry, jobs):
 
     Notes
     -----
-    Source: Chapter 14.
+    Source: chapter "Tiles in vectors".
     """
     g = geometry
     size = g.batch, g.out_channels, g.out_height, g.out_width
@@ -403,7 +406,7 @@ def input_grad(weight, grad_output, geometry, jobs):
 
     Notes
     -----
-    Source: Chapter 14.
+    Source: chapter "Tiles in vectors".
     """
     g = geometry
     size = g.batch, g.in_channels, g.height, g.width
@@ -413,5 +416,8 @@ def input_grad(weight, grad_output, geometry, jobs):
 
 
 def weight_grad(input, grad_output, geometry, jobs):
-    """Compute the gradient of the weights by the matrix product (Chapters 11 and 14)."""
+    """Compute the gradient of the weights by the matrix product.
+
+    Source: chapters "The matrix product inside" and "Tiles in vectors".
+    """
     return gemm.weight_grad(input, grad_output, geometry, jobs)

@@ -1,7 +1,7 @@
 # Exported from chapters/ by tools/export.py: edit the chapter, not this file.
 """Depthwise layers: each input channel has kernels of its own.
 
-Chapter 12 builds this module.
+Chapter "Thin layers" builds this module.
 """
 
 from functools import lru_cache
@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 
-# Chapter "Thin layers" (chapters/12_thin.ipynb)
+# Chapter "Thin layers" (chapters/thin.ipynb)
 
 @inlined
 def _weights(array, w):
@@ -74,7 +74,7 @@ def _four_rows(planes, x, width, upper, middle, lower, bias):
 
 @compiled
 def correlate_3x3(job, jobs, images, weights, bias, output, size, layout, workspace):
-    """Compute one job's share of the output channels (Chapter 12)."""
+    """Compute one job's share of the output channels (chapter "Thin layers")."""
     channels, multiplier, height, width, rows, columns = size
     planes, n, step = images.size // (height * width), lanes(images), layout.width
     for item in range(planes * job // jobs, planes * (job + 1) // jobs):
@@ -158,7 +158,7 @@ ROWS_SUMMED = 1000  # of one vector of flow, in sums that begin at zero
 
 @compiled
 def sum_products_3x3(job, jobs, images, grad_output, sums, size, layout, workspace):
-    """Compute the sums of one job's share of the output channels (Chapter 12)."""
+    """Compute the sums of one job's share of the output channels (chapter "Thin layers")."""
     channels, multiplier, height, width, rows, columns = size
     batch, step = images.size // (channels * height * width), layout.width
     n, outputs = lanes(images), channels * multiplier
@@ -184,7 +184,7 @@ def sum_products_3x3(job, jobs, images, grad_output, sums, size, layout, workspa
 
 
 def suits(geometry, dtype):
-    """Whether each input channel has kernels of its own (Chapter 12)."""
+    """Whether each input channel has kernels of its own (chapter "Thin layers")."""
     return geometry.groups == geometry.in_channels > 1
 
 
@@ -223,7 +223,7 @@ def forward(input, weight, bias, geometry, jobs):
 
     Notes
     -----
-    Source: Chapter 12.
+    Source: chapter "Thin layers".
     """
     g = geometry
     if not _is_plain(g):
@@ -238,12 +238,12 @@ def input_grad(weight, grad_output, geometry, jobs):
 
     Notes
     -----
-    Source: Chapter 12.
+    Source: chapter "Thin layers".
     """
     g = geometry
     if not _is_plain(g) or g.in_channels != g.out_channels:
         return thin.input_grad(weight, grad_output, g, jobs)
-    turned = np.ascontiguousarray(weight[:, :, ::-1, ::-1])  # Chapter 7
+    turned = np.ascontiguousarray(weight[:, :, ::-1, ::-1])  # Chapter "Why the kernel turns"
     no_bias = np.zeros(g.in_channels, weight.dtype)
     shape = g.batch, g.in_channels, g.height, g.width
     corner = 2 - g.padding[0][0], 2 - g.padding[1][0]
@@ -255,7 +255,7 @@ def weight_grad(input, grad_output, geometry, jobs):
 
     Notes
     -----
-    Source: Chapter 12.
+    Source: chapter "Thin layers".
     """
     g = geometry
     if not _is_plain(g):

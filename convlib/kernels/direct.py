@@ -1,7 +1,7 @@
 # Exported from chapters/ by tools/export.py: edit the chapter, not this file.
 """The direct algorithm: every convolution as shifted planes, multiplied and added.
 
-Chapter 10 builds this module.
+Chapter "Planes and vectors" builds this module.
 """
 
 import numpy as np
@@ -22,7 +22,7 @@ __all__ = [
 ]
 
 
-# Chapter "Planes and vectors" (chapters/10_planes.ipynb)
+# Chapter "Planes and vectors" (chapters/planes.ipynb)
 
 @compiled
 def _block_4x3(planes, shifts, taps, weights, w, results, r, length, x):
@@ -89,7 +89,7 @@ def _correlate_planes(planes, shifts, taps, weights, w, results, length, count, 
 
 @compiled
 def pack_weights(weight, taps, phases, group_weights, packed):
-    """Lay the weights out in the order in which the blocks read them (Chapter 10).
+    """Lay the weights out in the order in which the blocks read them (chapter "Planes and vectors").
 
     `weight` is indexed by group, target channel, source channel and tap. For each group
     and phase follow panels of four target channels; in a panel, source after source and
@@ -119,7 +119,10 @@ def pack_weights(weight, taps, phases, group_weights, packed):
 
 @compiled
 def correlate_images(job, jobs, images, weights, bias, output, groups, plan, workspace):
-    """Compute one job's share of a forward pass or of a learning flow (Chapter 10)."""
+    """Compute one job's share of a forward pass or of a learning flow.
+
+    Source: chapter "Planes and vectors".
+    """
     layout, shifts, phases, group_weights, portion, parts = plan
     sources, targets = images.shape[1] // groups, output.shape[1] // groups
     size = sources * layout.row_phases * layout.column_phases * layout.length
@@ -249,7 +252,7 @@ def _six(t, taps, shifts, phases, length):
 
 @compiled
 def weight_grad_images(job, jobs, images, grad_output, sums, groups, plan, workspace):
-    """Compute one job's share of the gradient of the weights (Chapter 10).
+    """Compute one job's share of the gradient of the weights (chapter "Planes and vectors").
 
     `sums` has the axes section, output channel and tap.
     """
@@ -333,7 +336,10 @@ def _collect_weights(results, panel, grad):
 
 
 def suits(geometry, dtype):
-    """Tell whether planes can compute a layer: every one in float32 and float64 (Chapter 10)."""
+    """Tell whether planes can compute a layer: every one in float32 and float64.
+
+    Source: chapter "Planes and vectors".
+    """
     return np.dtype(dtype).char in "fd"
 
 
@@ -374,7 +380,10 @@ def _is_sound(results, weight):
 
 
 def forward(input, weight, bias, geometry, jobs):
-    """Return the output of a batch, or None if a weight is not finite (Chapter 10)."""
+    """Return the output of a batch, or None if a weight is not finite.
+
+    Source: chapter "Planes and vectors".
+    """
     g, row = geometry, _one_row(geometry)
     images = input.reshape(g.batch, g.in_channels, row.height, row.width)
     flat = (g.batch, g.out_channels, row.out_height, row.out_width)
@@ -387,7 +396,10 @@ def forward(input, weight, bias, geometry, jobs):
 
 
 def input_grad(weight, grad_output, geometry, jobs):
-    """Return the learning flow of a batch, or None if a weight is not finite (Chapter 10)."""
+    """Return the learning flow of a batch, or None if a weight is not finite.
+
+    Source: chapter "Planes and vectors".
+    """
     g, row = geometry, _one_row(geometry)
     flows = grad_output.reshape(g.batch, g.out_channels, row.out_height, row.out_width)
     kernels = _by_group(weight, g).swapaxes(1, 2)  # sources and targets change places
@@ -400,7 +412,10 @@ def input_grad(weight, grad_output, geometry, jobs):
 
 
 def weight_grad(input, grad_output, geometry, jobs):
-    """Return the gradient of the weights, or None if it is not finite (Chapter 10)."""
+    """Return the gradient of the weights, or None if it is not finite.
+
+    Source: chapter "Planes and vectors".
+    """
     g, row = geometry, _one_row(geometry)
     plan, sections, space = plans.weight_grad_plan(row, input.dtype)
     size = g.in_channels // g.groups, g.kernel_height, g.kernel_width

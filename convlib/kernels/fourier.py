@@ -1,7 +1,7 @@
 # Exported from chapters/ by tools/export.py: edit the chapter, not this file.
 """Large kernels: the layer as a product of values at many points (FFT).
 
-Chapter 15 builds this module. It needs NumPy alone.
+Chapter "Choosing" builds this module. It needs NumPy alone.
 
 The error at a result is bounded by the whole image: by 16 e A B (measured against float64,
 on hostile numbers, too; in theory it grows with the logarithm of the points and with the
@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 
-# Chapter "Choosing" (chapters/15_choosing.ipynb)
+# Chapter "Choosing" (chapters/choosing.ipynb)
 
 VALUES_AT_ONCE = 2**21  # so many values of images are kept at a time
 VALUES_NEARBY = 2**16  # so many stay in the small cache
@@ -52,7 +52,7 @@ HALF = 0.5  # of the most rows that a result reads, and of the most columns
 
 
 class FourierPlan(NamedTuple):
-    """The points of a layer, and the powers for its weights (Chapter 15)."""
+    """The points of a layer, and the powers for its weights (chapter "Choosing")."""
 
     rows: int  # points for the rows
     columns: int  # points for the columns ...
@@ -62,13 +62,13 @@ class FourierPlan(NamedTuple):
 
 
 def suits(geometry, dtype):
-    """Tell whether values can compute a layer: in float32 and float64 (Chapter 15)."""
+    """Tell whether values can compute a layer: in float32 and float64 (chapter "Choosing")."""
     return np.dtype(dtype).char in "fd"
 
 
 @lru_cache(maxsize=4096)
 def points_for(number):
-    """Return the next number that is a product of 2, 3 and 5 (Chapter 15)."""
+    """Return the next number that is a product of 2, 3 and 5 (chapter "Choosing")."""
     for candidate in range(number, 2 * number + 1):
         rest = candidate
         for prime in (2, 3, 5):
@@ -79,7 +79,7 @@ def points_for(number):
 
 
 def points(geometry):
-    """Return how many points a layer needs for its rows and columns (Chapter 15)."""
+    """Return how many points a layer needs for its rows and columns (chapter "Choosing")."""
     g = geometry
     return tuple(
         points_for(max(size + max(zeros), (places - 1) * step + 1))
@@ -98,7 +98,7 @@ def _powers(points, count, shifts):
 
 @remembered
 def fourier_plan(geometry, char):
-    """Return the plan of a layer with numbers of data type `char` (Chapter 15)."""
+    """Return the plan of a layer with numbers of data type `char` (chapter "Choosing")."""
     g = geometry
     (rows, columns), half = points(g), points(g)[1] // 2 + 1
     dtype = np.complex64 if char == "f" else np.complex128
@@ -375,7 +375,7 @@ def _zeros_read(direction, images, kernels, geometry, jobs):
 
 
 def forward(input, weight, bias, geometry, jobs):
-    """Return the output, or None if it is not finite or not exact enough (Chapter 15)."""
+    """Return the output, or None if it is not finite or not exact enough (chapter "Choosing")."""
     g, plan = geometry, fourier_plan(geometry, input.dtype.char)
     images = input.reshape(g.batch, g.groups, -1, g.height, g.width)
     zeros = _zeros_read("forward", images, weight, g, jobs)
@@ -395,7 +395,10 @@ def forward(input, weight, bias, geometry, jobs):
 
 
 def input_grad(weight, grad_output, geometry, jobs):
-    """Return the learning flow, or None if it is not finite or not exact enough (Chapter 15)."""
+    """Return the learning flow, or None if it is not finite or not exact enough.
+
+    Source: chapter "Choosing".
+    """
     g, plan = geometry, fourier_plan(geometry, weight.dtype.char)
     images = grad_output.reshape(g.batch, g.groups, -1, g.out_height, g.out_width)
     kernels = weight.reshape(g.groups, -1, *weight.shape[1:]).swapaxes(1, 2)
@@ -434,7 +437,10 @@ def _sum_over_images(input, grad_output, geometry, plan, jobs):
 
 
 def weight_grad(input, grad_output, geometry, jobs):
-    """Return the gradient of the weights; None if not finite or exact enough (Chapter 15)."""
+    """Return the gradient of the weights; None if not finite or exact enough.
+
+    Source: chapter "Choosing".
+    """
     g, plan = geometry, fourier_plan(geometry, input.dtype.char)
     images, kernels = input.swapaxes(0, 1)[np.newaxis], grad_output.swapaxes(0, 1)
     zeros = _zeros_read("weight_grad", images, kernels, g, jobs)

@@ -1,7 +1,7 @@
 # Exported from chapters/ by tools/export.py: edit the chapter, not this file.
 """The matrix product inside a layer: rows of weights times columns of inputs.
 
-Chapter 11 builds this module.
+Chapter "The matrix product inside" builds this module.
 """
 
 from typing import NamedTuple
@@ -53,7 +53,7 @@ __all__ = [
 ]
 
 
-# Chapter "The matrix product inside" (chapters/11_gemm.ipynb)
+# Chapter "The matrix product inside" (chapters/gemm.ipynb)
 
 ROWS = 8 if REGISTER_BYTES == 64 else 4  # of a block: such processors have 32 registers, others 16
 
@@ -200,7 +200,7 @@ PIECE = 7  # to pack a piece of a row takes as long as so many vectors take to l
 
 
 class CorrelationPlan(NamedTuple):
-    """What `correlate` needs to know (Chapter 11)."""
+    """What `correlate` needs to know (chapter "The matrix product inside")."""
 
     images: int  # computed together
     sources: int  # channels of a group that are read
@@ -227,7 +227,10 @@ class CorrelationPlan(NamedTuple):
 
 @compiled
 def line_up(job, jobs, weights, bias, plan, lined_up, workspace):
-    """Write one job's share of a zero, the biases, and the weights, block by block (Chapter 11)."""
+    """Write one job's share of a zero, the biases, and the weights, block by block.
+
+    Source: chapter "The matrix product inside".
+    """
     blocks, taps, targets = (plan.targets + 7) // 8, plan.where.size, plan.targets
     if job == 0:
         lined_up[0] = 0
@@ -248,7 +251,7 @@ def line_up(job, jobs, weights, bias, plan, lined_up, workspace):
 
 
 def weights_size(plan):
-    """Return how many numbers `line_up` writes (Chapter 11)."""
+    """Return how many numbers `line_up` writes (chapter "The matrix product inside")."""
     return plan.first_weight + plan.groups * plan.group_weights
 
 
@@ -337,7 +340,10 @@ def _fill_planes(images, some, channels, plan, planes):
 
 @compiled
 def correlate(job, jobs, images, weights, output, plan, workspace):
-    """Compute one job's share of a forward pass or of a learning flow (Chapter 11)."""
+    """Compute one job's share of a forward pass or of a learning flow.
+
+    Source: chapter "The matrix product inside".
+    """
     sets, parts = (images.shape[0] + plan.images - 1) // plan.images, plan.parts
     panels = (plan.targets + 7) // 8
     for item in range(job, sets * plan.groups * parts, jobs):
@@ -580,7 +586,10 @@ def _axis_forward(size, kernel_size, stride, padding, dilation, out_size):
 
 @remembered
 def forward_plan(geometry, dtype, jobs):
-    """Return the plan of a forward pass, and the size of its workspace (Chapter 11)."""
+    """Return the plan of a forward pass, and the size of its workspace.
+
+    Source: chapter "The matrix product inside".
+    """
     g = geometry
     down, us, rows = _axis_forward(g.height, g.kernel_height, g.stride[0], g.padding[0],
                                    g.dilation[0], g.out_height)
@@ -599,7 +608,10 @@ def forward_plan(geometry, dtype, jobs):
 
 @remembered
 def input_grad_plan(geometry, dtype, jobs):
-    """Return the plan of a learning flow, and the size of its workspace (Chapter 11)."""
+    """Return the plan of a learning flow, and the size of its workspace.
+
+    Source: chapter "The matrix product inside".
+    """
     g = geometry
     down, top, rows = backward_axis(g.height, g.kernel_height, g.stride[0],
                                      g.padding[0][0], g.dilation[0], g.out_height)
@@ -753,7 +765,7 @@ PLACES_SUMMED = 128  # so many products are one chain of sums
 
 
 class WeightGradPlan(NamedTuple):
-    """What `correlate_flow` needs to know (Chapter 11)."""
+    """What `correlate_flow` needs to know (chapter "The matrix product inside")."""
 
     images: int  # computed together
     sources: int  # input channels of a group
@@ -774,7 +786,7 @@ class WeightGradPlan(NamedTuple):
 
 @compiled
 def correlate_flow(job, jobs, images, grad_output, sums, plan, workspace):
-    """Compute one job's share of the gradient of the weights (Chapter 11).
+    """Compute one job's share of the gradient of the weights (chapter "The matrix product inside").
 
     `sums` has the axes section, output channel and tap.
     """
@@ -889,7 +901,10 @@ def _cut_lines(geometry, width, in_place):
 
 @remembered
 def weight_grad_plan(geometry, dtype, jobs):
-    """Return the plan of the weights' gradient, its sections, and its workspace (Chapter 11)."""
+    """Return the plan of the weights' gradient, its sections, and its workspace.
+
+    Source: chapter "The matrix product inside".
+    """
     g, n = geometry, lanes_of(dtype)
     sources, targets = g.in_channels // g.groups, g.out_channels // g.groups
     rows, width = (plane_axis(*axis, 1, 1) for axis in
@@ -926,7 +941,7 @@ def suits(geometry, dtype):
 
     Notes
     -----
-    Source: Chapter 11.
+    Source: chapter "The matrix product inside".
     """
     return np.dtype(dtype).char in "fd" and 0 not in geometry[:7]
 
@@ -964,7 +979,7 @@ def forward(input, weight, bias, geometry, jobs):
 
     Notes
     -----
-    Source: Chapter 11.
+    Source: chapter "The matrix product inside".
     """
     g = geometry
     plan, space = forward_plan(g, input.dtype, jobs)
@@ -993,7 +1008,7 @@ def input_grad(weight, grad_output, geometry, jobs):
 
     Notes
     -----
-    Source: Chapter 11.
+    Source: chapter "The matrix product inside".
     """
     g = geometry
     plan, space = input_grad_plan(g, weight.dtype, jobs)
@@ -1022,7 +1037,7 @@ def weight_grad(input, grad_output, geometry, jobs):
 
     Notes
     -----
-    Source: Chapter 11.
+    Source: chapter "The matrix product inside".
     """
     g = geometry
     plan, sections, space = weight_grad_plan(g, input.dtype, jobs)

@@ -1,7 +1,8 @@
 # Exported from chapters/ by tools/export.py: edit the chapter, not this file.
 """The seven loops, compiled: slow, and right even where numbers are infinite.
 
-Chapter 10 builds this module; the relation is that of Chapter 8.
+Chapter "Planes and vectors" builds this module; the relation is that of chapter "Stride, padding,
+dilation, groups".
 """
 
 import numpy as np
@@ -13,7 +14,7 @@ from convlib.shapes import output_shape
 __all__ = ["conv2d", "conv2d_backward", "suits", "forward", "input_grad", "weight_grad"]
 
 
-# Chapter "Planes and vectors" (chapters/10_planes.ipynb)
+# Chapter "Planes and vectors" (chapters/planes.ipynb)
 
 @compiled
 def _inside(start, step, kernel_size, size):
@@ -25,7 +26,7 @@ def _inside(start, step, kernel_size, size):
 
 @compiled
 def conv2d(input, weight, bias, stride, corner, dilation, groups, output):
-    """Write the output of a layer (Chapter 10)."""
+    """Write the output of a layer (chapter "Planes and vectors")."""
     sources, targets = weight.shape[1], weight.shape[0] // groups
     for n in range(output.shape[0]):
         for o in range(output.shape[1]):
@@ -48,7 +49,10 @@ def conv2d(input, weight, bias, stride, corner, dilation, groups, output):
 
 @compiled
 def conv2d_backward(input, weight, grad_output, stride, corner, dilation, groups, of_input, grad):
-    """Write the gradient of the input, or else of the weights, in scatter form (Chapter 10)."""
+    """Write the gradient of the input, or else of the weights, in scatter form.
+
+    Source: chapter "Planes and vectors".
+    """
     grad[:] = 0
     sources, targets = weight.shape[1], weight.shape[0] // groups
     for n in range(grad_output.shape[0]):
@@ -72,22 +76,22 @@ def conv2d_backward(input, weight, grad_output, stride, corner, dilation, groups
                                     grad[o, i, u, v] += flow * input[n, first + i, r, c]
 
 
-# Chapter "Choosing" (chapters/15_choosing.ipynb)
+# Chapter "Choosing" (chapters/choosing.ipynb)
 
 def suits(geometry, dtype):
-    """Tell whether the loops can compute a layer: in float32 and float64 (Chapter 15)."""
+    """Tell whether the loops can compute a layer: in float32 and float64 (chapter "Choosing")."""
     return np.dtype(dtype).char in "fd"
 
 
 def forward(input, weight, bias, geometry, jobs):
-    """Return the output, whatever the numbers; one job does it all (Chapter 15)."""
+    """Return the output, whatever the numbers; one job does it all (chapter "Choosing")."""
     output = np.empty(output_shape(geometry), input.dtype)
     conv2d(input, weight, bias, *settings(geometry), output)
     return output
 
 
 def input_grad(weight, grad_output, geometry, jobs):
-    """Return the learning flow, whatever the numbers (Chapter 15)."""
+    """Return the learning flow, whatever the numbers (chapter "Choosing")."""
     grad_input = np.empty(geometry[:4], weight.dtype)
     conv2d_backward(
         grad_input, weight, grad_output, *settings(geometry), True, grad_input
@@ -96,7 +100,7 @@ def input_grad(weight, grad_output, geometry, jobs):
 
 
 def weight_grad(input, grad_output, geometry, jobs):
-    """Return the gradient of the weights, whatever the numbers (Chapter 15)."""
+    """Return the gradient of the weights, whatever the numbers (chapter "Choosing")."""
     g = geometry
     size = g.out_channels, g.in_channels // g.groups, g.kernel_height, g.kernel_width
     grad_weight = np.empty(size, input.dtype)

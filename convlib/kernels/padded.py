@@ -1,7 +1,7 @@
 # Exported from chapters/ by tools/export.py: edit the chapter, not this file.
 """Channels with zeros around them, in memory that stays in the cache.
 
-Chapter 12 builds this module.
+Chapter "Thin layers" builds this module.
 """
 
 from typing import NamedTuple
@@ -15,14 +15,14 @@ from convlib.kernels.simd import compiled, inlined, lanes, lanes_of, load, load_
 __all__ = ["PaddedPlane", "copy_row", "fill_plane", "fill_planes", "plane_for", "forward_plane"]
 
 
-# Chapter "Thin layers" (chapters/12_thin.ipynb)
+# Chapter "Thin layers" (chapters/thin.ipynb)
 
 class PaddedPlane(NamedTuple):
     """How one channel of one image lies in memory.
 
     Notes
     -----
-    Source: Chapter 12.
+    Source: chapter "Thin layers".
     """
 
     rows: int
@@ -36,7 +36,10 @@ class PaddedPlane(NamedTuple):
 
 @inlined
 def copy_row(images, start, count, step, planes, place, width):
-    """Write `count` numbers, `step` apart, then zeros up to `width` or a bit more (Chapter 12)."""
+    """Write `count` numbers, `step` apart, then zeros up to `width` or a bit more.
+
+    Source: chapter "Thin layers".
+    """
     n, done = lanes(planes), 0
     if step == 2:
         for q in range(0, width, n):
@@ -55,7 +58,7 @@ def copy_row(images, start, count, step, planes, place, width):
 
 @compiled
 def fill_plane(images, start, height, width, layout, planes, place):
-    """Write the channel that begins at `start`, with zeros around it (Chapter 12)."""
+    """Write the channel that begins at `start`, with zeros around it (chapter "Thin layers")."""
     step, down = layout.column_phases, layout.row_phases
     for a in range(down):
         above = max(0, (layout.top - a + down - 1) // down)  # rows of zeros
@@ -104,7 +107,10 @@ def _fill_single_phases(images, start, count, height, width, layout, planes):
 
 @compiled
 def fill_planes(images, first, count, height, width, layout, planes):
-    """Write so many channels, from channel `first` on, one behind the other (Chapter 12)."""
+    """Write so many channels, from channel `first` on, one behind the other.
+
+    Source: chapter "Thin layers".
+    """
     start, length = first * height * width, layout.row_phases * layout.column_phases * layout.length
     if length == layout.length:
         _fill_single_phases(images, start, count, height, width, layout, planes)
@@ -115,7 +121,10 @@ def fill_planes(images, first, count, height, width, layout, planes):
 
 
 def plane_for(rows, width, corner, phases, results, farthest, dtype):
-    """The plane for results of so many rows and columns, computed in vectors (Chapter 12)."""
+    """The plane for results of so many rows and columns, computed in vectors.
+
+    Source: chapter "Thin layers".
+    """
     last = (results[0] - 1) * width + round_up(results[1], lanes_of(dtype))
     written = rows * width + max(0, corner[1])
     length = round_up(max(written, last + farthest), 16)
@@ -123,7 +132,7 @@ def plane_for(rows, width, corner, phases, results, farthest, dtype):
 
 
 def forward_plane(geometry, dtype):
-    """The plane of a forward pass, and phase and shift of each tap (Chapter 12)."""
+    """The plane of a forward pass, and phase and shift of each tap (chapter "Thin layers")."""
     g = geometry
     (sh, sw), (dh, dw) = g.stride, g.dilation
     rows = plane_axis(g.height, g.padding[0], sh, g.out_height)

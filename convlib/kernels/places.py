@@ -1,7 +1,8 @@
 # Exported from chapters/ by tools/export.py: edit the chapter, not this file.
 """Few places: one product of matrices for each place of the output.
 
-Chapter 15 builds this module. It needs NumPy alone. The order of the sums is that of NumPy's
+Chapter "Choosing" builds this module. It needs NumPy alone. The order of the sums is that of
+NumPy's
 products: the same call gives the same bits, whatever the number of convlib's threads.
 """
 
@@ -12,13 +13,13 @@ from convlib.numpy_kernels import _QUIET, _by_group, _meeting
 __all__ = ["CHAIN", "suits", "forward", "input_grad", "weight_grad"]
 
 
-# Chapter "Choosing" (chapters/15_choosing.ipynb)
+# Chapter "Choosing" (chapters/choosing.ipynb)
 
 CHAIN = 2**14  # so many products are added up in float32, and no more
 
 
 def suits(geometry, dtype):
-    """Tell whether a layer has no more places than taps (Chapter 15)."""
+    """Tell whether a layer has no more places than taps (chapter "Choosing")."""
     g = geometry
     return g.out_height * g.out_width <= g.kernel_height * g.kernel_width
 
@@ -64,7 +65,7 @@ def _add(total, size, place, numbers):
 
 
 def forward(input, weight, bias, geometry, jobs):
-    """Return the output, place by place (Chapter 15)."""
+    """Return the output, place by place (chapter "Choosing")."""
     g = geometry
     grid, kernels = _by_group(input, g.groups), _by_kernel(weight, g.groups)
     output = np.empty((g.batch, g.out_channels, g.out_height, g.out_width), input.dtype)
@@ -78,7 +79,7 @@ def forward(input, weight, bias, geometry, jobs):
 
 
 def input_grad(weight, grad_output, geometry, jobs):
-    """Return the learning flow, place by place (Chapter 15)."""
+    """Return the learning flow, place by place (chapter "Choosing")."""
     g, total = geometry, None
     kernels, flow = _by_kernel(weight, g.groups), _by_group(grad_output, g.groups)
     size = g.batch, g.groups, g.in_channels // g.groups, g.height, g.width
@@ -94,7 +95,7 @@ def input_grad(weight, grad_output, geometry, jobs):
 
 
 def weight_grad(input, grad_output, geometry, jobs):
-    """Return the gradient of the weights, place by place (Chapter 15)."""
+    """Return the gradient of the weights, place by place (chapter "Choosing")."""
     g, total = geometry, None
     grid, flow = _by_group(input, g.groups), _by_group(grad_output, g.groups)
     channels = g.groups, g.out_channels // g.groups, g.in_channels // g.groups

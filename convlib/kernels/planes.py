@@ -1,7 +1,7 @@
 # Exported from chapters/ by tools/export.py: edit the chapter, not this file.
 """Planes: channels written as long rows of numbers with the zeros between them.
 
-Chapter 10 builds this module.
+Chapter "Planes and vectors" builds this module.
 """
 
 from typing import NamedTuple
@@ -11,14 +11,14 @@ from convlib.kernels.simd import compiled
 __all__ = ["PlaneLayout", "copy", "fill", "fill_planes", "collect"]
 
 
-# Chapter "Planes and vectors" (chapters/10_planes.ipynb)
+# Chapter "Planes and vectors" (chapters/planes.ipynb)
 
 class PlaneLayout(NamedTuple):
     """How the images of a batch lie in planes.
 
     Notes
     -----
-    Source: Chapter 10.
+    Source: chapter "Planes and vectors".
     """
 
     images: int  # so many images follow each other in one plane
@@ -34,21 +34,27 @@ class PlaneLayout(NamedTuple):
 
 @compiled
 def copy(source, target):
-    """Copy numbers one by one: for short rows quicker than a slice's assignment (Chapter 10)."""
+    """Copy numbers one by one: for short rows quicker than a slice's assignment.
+
+    Source: chapter "Planes and vectors".
+    """
     for q in range(target.size):
         target[q] = source[q]
 
 
 @compiled
 def fill(target, number):
-    """Write one number everywhere (Chapter 10)."""
+    """Write one number everywhere (chapter "Planes and vectors")."""
     for q in range(target.size):
         target[q] = number
 
 
 @compiled
 def fill_planes(images, first, last, channels, layout, planes):
-    """Write channels of some images into planes, with zeros around them (Chapter 10)."""
+    """Write channels of some images into planes, with zeros around them.
+
+    Source: chapter "Planes and vectors".
+    """
     place = 0
     for c in range(channels[0], channels[1]):
         for a in range(layout.row_phases):
@@ -84,7 +90,7 @@ def _fill_row(images, n, c, row, b, layout, planes, place):
 
 @compiled
 def collect(planes, place, width, output, n, k, rows, columns):
-    """Copy one image's results to the output (Chapter 10).
+    """Copy one image's results to the output (chapter "Planes and vectors").
 
     `rows` and `columns` are (first, step, count): the learning flow of a layer with
     stride fills the input a phase at a time.

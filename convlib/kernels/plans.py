@@ -1,7 +1,7 @@
 # Exported from chapters/ by tools/export.py: edit the chapter, not this file.
 """Plans: where rows, zeros, shifts and phases lie for a layer's geometry.
 
-Chapter 10 builds this module.
+Chapter "Planes and vectors" builds this module.
 """
 
 from typing import NamedTuple
@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 
-# Chapter "Planes and vectors" (chapters/10_planes.ipynb)
+# Chapter "Planes and vectors" (chapters/planes.ipynb)
 
 NUMBERS_IN_A_PLANE = 1000  # small images share a plane until it has about so many
 TAPS_AT_ONCE = 300  # the planes of so many taps stay in the cache
@@ -40,7 +40,7 @@ SUMS = 4_000_000  # ... if all their sums are no more than this
 
 
 class CorrelationPlan(NamedTuple):
-    """What `correlate_images` needs to know (Chapter 10)."""
+    """What `correlate_images` needs to know (chapter "Planes and vectors")."""
 
     layout: PlaneLayout
     shifts: np.ndarray  # of each tap
@@ -51,7 +51,7 @@ class CorrelationPlan(NamedTuple):
 
 
 class WeightGradPlan(NamedTuple):
-    """What `weight_grad_images` needs to know (Chapter 10)."""
+    """What `weight_grad_images` needs to know (chapter "Planes and vectors")."""
 
     layout: PlaneLayout
     shifts: np.ndarray  # of each tap of a channel
@@ -59,12 +59,12 @@ class WeightGradPlan(NamedTuple):
 
 
 def divide_up(number, step):
-    """Return how many steps reach a number, the last one whole (Chapter 10)."""
+    """Return how many steps reach a number, the last one whole (chapter "Planes and vectors")."""
     return -(-number // step)
 
 
 def round_up(number, step):
-    """Return the next multiple of a step (Chapter 10)."""
+    """Return the next multiple of a step (chapter "Planes and vectors")."""
     return divide_up(number, step) * step
 
 
@@ -84,7 +84,7 @@ def _layout(images, rows, width, corner, phases, results, farthest, step):
 
 
 def plane_axis(size, padding, stride, out_size):
-    """Return the rows of an image in a plane, or its numbers in a row (Chapter 10).
+    """Return the rows of an image in a plane, or its numbers in a row (chapter "Planes and vectors").
 
     Neighbours share their zeros.
     """
@@ -115,7 +115,7 @@ def forward_plan(geometry, dtype, jobs):
 
     Notes
     -----
-    Source: Chapter 10.
+    Source: chapter "Planes and vectors".
     """
     g = geometry
     sources, targets = g.in_channels // g.groups, g.out_channels // g.groups
@@ -136,7 +136,7 @@ def weight_grad_plan(geometry, dtype):
 
     Notes
     -----
-    Source: Chapter 10.
+    Source: chapter "Planes and vectors".
     """
     g, lanes = geometry, lanes_of(dtype)
     sources, targets = g.in_channels // g.groups, g.out_channels // g.groups
@@ -178,7 +178,7 @@ def backward_axis(size, kernel_size, stride, before, dilation, out_size):
 
     Notes
     -----
-    Source: Chapter 10.
+    Source: chapter "Planes and vectors".
     """
     phases = []
     for first in range(min(stride, size)):
@@ -199,7 +199,7 @@ def input_grad_plan(geometry, dtype, jobs):
 
     Notes
     -----
-    Source: Chapter 10.
+    Source: chapter "Planes and vectors".
     """
     g = geometry
     sources, targets = g.out_channels // g.groups, g.in_channels // g.groups

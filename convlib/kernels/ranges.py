@@ -1,7 +1,7 @@
 # Exported from chapters/ by tools/export.py: edit the chapter, not this file.
 """What each result of a layer reads, and how much less that is than what spreads its errors.
 
-Chapter 14 builds this module. It needs NumPy alone.
+Chapter "Tiles in vectors" builds this module. It needs NumPy alone.
 """
 
 from functools import lru_cache
@@ -12,7 +12,7 @@ import numpy as np
 __all__ = ["RANGE", "Read", "enough_read", "excess", "largest_read", "least_of_blocks"]
 
 
-# Chapter "Tiles in vectors" (chapters/14_tiles.ipynb)
+# Chapter "Tiles in vectors" (chapters/tiles.ipynb)
 
 RANGE = 128  # so many times what a result reads may be there: its errors are as large
 
@@ -39,7 +39,7 @@ def _taps_read(direction, size, places, taps, step, spacing, before):
 
 
 class Read(NamedTuple):
-    """What the results read along one axis (Chapter 14)."""
+    """What the results read along one axis (chapter "Tiles in vectors")."""
 
     enough: np.ndarray  # which results read at least a part of the most that one reads
     least: int  # of these, the fewest taps that one reads
@@ -48,7 +48,10 @@ class Read(NamedTuple):
 
 @lru_cache(maxsize=1024)
 def enough_read(direction, geometry, part):
-    """Return what the results read of the second factor, for rows and columns (Chapter 14)."""
+    """Return what the results read of the second factor, for rows and columns.
+
+    Source: chapter "Tiles in vectors".
+    """
     both = []
     for axis in _axes(geometry):
         reads = _taps_read(direction, *axis)
@@ -62,12 +65,12 @@ def enough_read(direction, geometry, part):
     return tuple(both)
 
 
-# Chapter "Choosing" (chapters/15_choosing.ipynb)
+# Chapter "Choosing" (chapters/choosing.ipynb)
 
 def excess(whole, sizes, rows, columns):
     """Return how many times the least that is read of sizes (K, rows, columns) the whole is.
 
-    Of numbers `whole` (K,), the worst. Rows and columns as from `enough_read` (Chapter 15).
+    Of numbers `whole` (K,), the worst. Rows and columns as from `enough_read` (chapter "Choosing").
     """
     sums = np.einsum("ru,kuv->krv", rows.sets, sizes, dtype=sizes.dtype)
     sums = np.einsum("cv,krv->krc", columns.sets, sums, dtype=sizes.dtype)
@@ -101,7 +104,7 @@ def largest_read(direction, geometry, planes):
     """Return the largest number that each result reads of planes (..., H, W), none below zero.
 
     The planes are those of the input; for the learning flow, those of the output, as far
-    apart as the stride says, with zeros between (Chapter 15).
+    apart as the stride says, with zeros between (chapter "Choosing").
     """
     for axis, numbers in zip((-2, -1), _axes(geometry), strict=True):
         size, places, taps, step, spacing, before = numbers
@@ -115,7 +118,7 @@ def largest_read(direction, geometry, planes):
 
 
 def least_of_blocks(planes, lengths):
-    """Return the largest number of each block, the least of them for each plane (Chapter 15).
+    """Return the largest number of each block, the least of them for each plane (chapter "Choosing").
 
     So many rows and columns side by side hold one of the blocks, wherever they lie.
     """

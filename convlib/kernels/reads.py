@@ -1,7 +1,7 @@
 # Exported from chapters/ by tools/export.py: edit the chapter, not this file.
 """How much less than its tile, or its kernel, a result reads: compiled, for Winograd.
 
-Chapter 14 builds this module.
+Chapter "Tiles in vectors" builds this module.
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ from convlib.kernels.simd import compiled
 __all__ = ["BAND", "TOGETHER", "look_at_tiles", "room_to_look", "look_at_kernels", "look_at_planes"]
 
 
-# Chapter "Tiles in vectors" (chapters/14_tiles.ipynb)
+# Chapter "Tiles in vectors" (chapters/tiles.ipynb)
 
 BAND = 4096  # numbers of a plane that are looked at together: they stay in the nearest cache
 TOGETHER = 32  # kernels side by side are added up together
@@ -67,7 +67,10 @@ def _look_at_row(band, s, y, top, reads, memory):
 
 @compiled
 def look_at_tiles(job, jobs, images, s, reads, found, workspace):
-    """Compute one job's share of what the results read, and how far apart (Chapter 14)."""
+    """Compute one job's share of what the results read, and how far apart.
+
+    Source: chapter "Tiles in vectors".
+    """
     outputs, plane = s.pieces - s.taps + 1, s.height * s.width
     step, batch = max(1, BAND // (outputs * s.width)), images.size // (s.sources * plane)
     bands, wide = (s.tile_rows + step - 1) // step, (s.tile_columns - 1) * outputs + s.pieces
@@ -94,7 +97,7 @@ def look_at_tiles(job, jobs, images, s, reads, found, workspace):
 
 
 def room_to_look(s):
-    """Return how much memory `look_at_tiles` needs (Chapter 14)."""
+    """Return how much memory `look_at_tiles` needs (chapter "Tiles in vectors")."""
     outputs = s.pieces - s.taps + 1
     rows = max(1, BAND // (outputs * s.width)) * outputs + s.pieces
     return 3 * ((s.tile_columns - 1) * outputs + s.pieces) + rows * s.width
@@ -125,7 +128,10 @@ def _least_apart(sums, taps, rows, columns):
 
 @compiled
 def look_at_kernels(job, jobs, weight, s, rows, columns, found, workspace):
-    """Compute, for one job's kernels, how far apart are all taps and those read (Chapter 14)."""
+    """Compute, for one job's kernels, how far apart are all taps and those read.
+
+    Source: chapter "Tiles in vectors".
+    """
     kernel, worst = s.taps * s.taps, 0.0
     first, last = s.targets * job // jobs, s.targets * (job + 1) // jobs
     if s.source_step == kernel:  # the sources of a target stand together
@@ -171,7 +177,7 @@ def _fold(by_sum, sizes):
 
 @compiled
 def look_at_planes(job, jobs, images, size, inner, by_sum, found, workspace):
-    """Compute, for one job's channels, how far apart are all numbers and the inner (Chapter 14).
+    """Compute, for one job's channels, how far apart are all numbers and the inner (chapter "Tiles in vectors").
 
     They are compared by the sum of their sizes, or else by the largest.
     """

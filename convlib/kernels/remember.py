@@ -1,7 +1,7 @@
 # Exported from chapters/ by tools/export.py: edit the chapter, not this file.
 """What is worked out once for a layer's sizes and settings, and remembered.
 
-Chapter 10 builds this module. It needs no Numba.
+Chapter "Planes and vectors" builds this module. It needs no Numba.
 """
 
 from functools import wraps
@@ -9,7 +9,7 @@ from functools import wraps
 __all__ = ["REMEMBERED", "remembered"]
 
 
-# Chapter "Planes and vectors" (chapters/10_planes.ipynb)
+# Chapter "Planes and vectors" (chapters/planes.ipynb)
 
 REMEMBERED = 8 * 2**20  # bytes: when plans need more than that, they are forgotten
 
@@ -26,7 +26,7 @@ def remembered(make):
 
     Notes
     -----
-    Source: Chapter 10.
+    Source: chapter "Planes and vectors".
     """
     plans, room = {}, REMEMBERED
 

@@ -1,7 +1,7 @@
 # Exported from chapters/ by tools/export.py: edit the chapter, not this file.
 """Words for vectors whose numbers change places, and for what comes early or in order.
 
-Chapter 11 builds this module.
+Chapter "The matrix product inside" builds this module.
 """
 
 import numpy as np
@@ -15,7 +15,7 @@ from convlib.kernels.simd import VectorType, address_of, check_array, check_room
 __all__ = ["in_order", "fetch_early", "nothing", "plus", "every_second", "in_turns", "transpose"]
 
 
-# Chapter "The matrix product inside" (chapters/11_gemm.ipynb)
+# Chapter "The matrix product inside" (chapters/gemm.ipynb)
 
 @intrinsic
 def _in_order(typing_context):

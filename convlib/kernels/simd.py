@@ -2,7 +2,7 @@
 """Vectors of numbers inside Numba functions: load, store, broadcast, multiply and add.
 
 A vector holds as many numbers as one register of the processor that Numba compiles for:
-16, 8 or 4 in float32, half as many in float64. Chapter 10 builds this module.
+16, 8 or 4 in float32, half as many in float64. Chapter "Planes and vectors" builds this module.
 """
 
 import dis
@@ -51,7 +51,7 @@ __all__ = [
 ]
 
 
-# Chapter "Planes and vectors" (chapters/10_planes.ipynb)
+# Chapter "Planes and vectors" (chapters/planes.ipynb)
 
 def _sample_sum():
     """Assembly text of a function that adds a vector of 64 bytes to itself."""
@@ -80,7 +80,7 @@ REGISTER_BYTES = _register_bytes()
 
 
 def lanes_of(dtype):
-    """Return how many numbers of a data type one vector holds (Chapter 10)."""
+    """Return how many numbers of a data type one vector holds (chapter "Planes and vectors")."""
     return REGISTER_BYTES // np.dtype(dtype).itemsize
 
 
@@ -239,7 +239,7 @@ def compiled(function, **options):
 
     Notes
     -----
-    Source: Chapter 10.
+    Source: chapter "Planes and vectors".
     """
     _refuse_arrays(function)
     result = numba.njit(nogil=True, **options)(function)
@@ -270,7 +270,7 @@ if hasattr(os, "register_at_fork"):
 
 
 class VectorType(types.Type):
-    """The type of a vector inside compiled functions (Chapter 10)."""
+    """The type of a vector inside compiled functions (chapter "Planes and vectors")."""
 
     def __init__(self, dtype):
         self.dtype = dtype
@@ -280,7 +280,7 @@ class VectorType(types.Type):
 
 @register_model(VectorType)
 class VectorModel(models.PrimitiveModel):
-    """How a vector is kept: as an LLVM vector, in a register (Chapter 10)."""
+    """How a vector is kept: as an LLVM vector, in a register (chapter "Planes and vectors")."""
 
     def __init__(self, manager, vector):
         number = ir.FloatType() if vector.dtype == types.float32 else ir.DoubleType()
@@ -288,7 +288,7 @@ class VectorModel(models.PrimitiveModel):
 
 
 def address_of(context, builder, array_type, array, index):
-    """Return the address of array[index], for LLVM (Chapter 10)."""
+    """Return the address of array[index], for LLVM (chapter "Planes and vectors")."""
     data = context.make_array(array_type)(context, builder, array).data
     return builder.gep(data, [index])
 
@@ -299,7 +299,10 @@ def _zeros(count):
 
 
 def check_array(name, array, written=False):
-    """Refuse, when it is compiled, an array with gaps, or one that must not be written (Chapter 10)."""
+    """Refuse, when it is compiled, an array with gaps, or one that must not be written.
+
+    Source: chapter "Planes and vectors".
+    """
     if not isinstance(array, types.Array) or array.layout != "C":
         raise TypingError(f"{name}: expected an array without gaps, got {array}")
     if written and not array.mutable:
@@ -307,7 +310,10 @@ def check_array(name, array, written=False):
 
 
 def check_written(name, array, vectors):
-    """Refuse, when it is compiled, an array that these vectors must not be written to (Chapter 10)."""
+    """Refuse, when it is compiled, an array that these vectors must not be written to.
+
+    Source: chapter "Planes and vectors".
+    """
     check_array(name, array, written=True)
     for vector in vectors if isinstance(vectors, types.BaseTuple) else [vectors]:
         if vector != VectorType(array.dtype):
@@ -400,7 +406,10 @@ def _lanes(typing_context, array):
 
 
 def check_room(array, index, count):
-    """Raise IndexError unless `count` numbers lie inside the array (Chapter 10)."""
+    """Raise IndexError unless `count` numbers lie inside the array.
+
+    Source: chapter "Planes and vectors".
+    """
     if index < 0 or index > array.size - count:
         raise IndexError("a vector reaches outside its array")
 
@@ -449,7 +458,10 @@ else:
 
 @compiled
 def all_finite(array):
-    """Tell whether all numbers of a row are finite: zero times each of them is zero (Chapter 10)."""
+    """Tell whether all numbers of a row are finite: zero times each of them is zero.
+
+    Source: chapter "Planes and vectors".
+    """
     zero = sums = broadcast(np.zeros(1, array.dtype), 0)
     whole = array.size // lanes(array) * lanes(array)
     for x in range(0, whole, lanes(array)):
@@ -459,11 +471,14 @@ def all_finite(array):
 
 @compiled
 def bytes_before(memory, size):
-    """Return how many bytes lie before the next multiple of a size (Chapter 10)."""
+    """Return how many bytes lie before the next multiple of a size.
+
+    Source: chapter "Planes and vectors".
+    """
     return -memory.ctypes.data % size
 
 
-# Chapter "Thin layers" (chapters/12_thin.ipynb)
+# Chapter "Thin layers" (chapters/thin.ipynb)
 
 def _first_lanes(builder, count, lanes):
     """A vector of yes and no: yes in the first `count` lanes."""
@@ -526,7 +541,7 @@ def inlined(function):
 
     Notes
     -----
-    Source: Chapter 12.
+    Source: chapter "Thin layers".
     """
     return compiled(function, forceinline=True)
 

@@ -1,7 +1,7 @@
 # Exported from chapters/ by tools/export.py: edit the chapter, not this file.
 """Planes without plans and blocks: for layers so small that nothing else pays.
 
-Chapter 10 builds this module.
+Chapter "Planes and vectors" builds this module.
 """
 
 import numpy as np
@@ -22,7 +22,7 @@ __all__ = [
 ]
 
 
-# Chapter "Planes and vectors" (chapters/10_planes.ipynb)
+# Chapter "Planes and vectors" (chapters/planes.ipynb)
 
 @compiled
 def _sizes(input, weight, output, stride, corner, dilation):
@@ -67,7 +67,10 @@ def _correlate(rows, shifts, weights, w, places, start, o, results):
 
 @compiled
 def conv2d(input, weight, bias, stride, corner, dilation, groups, output):
-    """Write the output of a small layer; return whether all weights are finite (Chapter 10)."""
+    """Write the output of a small layer; return whether all weights are finite.
+
+    Source: chapter "Planes and vectors".
+    """
     if not all_finite(weight.reshape(weight.size)):
         return False
     targets, (sources, down, across) = weight.shape[0] // groups, weight.shape[1:]
@@ -103,7 +106,10 @@ def _spread(flow, stride, width, row, begin):
 
 @compiled
 def conv2d_input_grad(weight, grad_output, stride, corner, dilation, groups, grad_input):
-    """Write a small layer's learning flow; return whether all weights are finite (Chapter 10)."""
+    """Write a small layer's learning flow; return whether all weights are finite.
+
+    Source: chapter "Planes and vectors".
+    """
     if not all_finite(weight.reshape(weight.size)):
         return False
     targets, (sources, down, across) = weight.shape[0] // groups, weight.shape[1:]
@@ -137,7 +143,10 @@ def conv2d_input_grad(weight, grad_output, stride, corner, dilation, groups, gra
 
 @compiled
 def conv2d_weight_grad(input, grad_output, stride, corner, dilation, groups, grad_weight):
-    """Write the gradient of small weights; return whether it is finite (Chapter 10)."""
+    """Write the gradient of small weights; return whether it is finite.
+
+    Source: chapter "Planes and vectors".
+    """
     sources, targets = grad_weight.shape[1], grad_weight.shape[0] // groups
     height, width, length = _sizes(input, grad_weight, grad_output, stride, corner, dilation)
     lane_count, plane = lanes(input), height * width
@@ -164,7 +173,10 @@ def conv2d_weight_grad(input, grad_output, stride, corner, dilation, groups, gra
 
 @compiled
 def conv2d_bias_grad(grad_output, grad_bias):
-    """Write the gradient of a few biases: what flows through each channel (Chapter 10)."""
+    """Write the gradient of a few biases: what flows through each channel.
+
+    Source: chapter "Planes and vectors".
+    """
     for o in range(grad_output.shape[1]):
         sums = 0.0
         for n in range(grad_output.shape[0]):
@@ -174,21 +186,24 @@ def conv2d_bias_grad(grad_output, grad_bias):
         grad_bias[o] = sums
 
 
-# Chapter "Choosing" (chapters/15_choosing.ipynb)
+# Chapter "Choosing" (chapters/choosing.ipynb)
 
 def suits(geometry, dtype):
-    """Tell whether tiny planes can compute a layer: in float32 and float64 (Chapter 15)."""
+    """Tell whether tiny planes can compute a layer: in float32 and float64 (chapter "Choosing")."""
     return np.dtype(dtype).char in "fd"
 
 
 def settings(geometry):
-    """Return stride, zeros above and to the left, dilation and groups (Chapter 15)."""
+    """Return stride, zeros above and to the left, dilation and groups (chapter "Choosing")."""
     g = geometry
     return g.stride, (g.padding[0][0], g.padding[1][0]), g.dilation, g.groups
 
 
 def forward(input, weight, bias, geometry, jobs):
-    """Return the output, or None if a weight is not finite; one job does it all (Chapter 15)."""
+    """Return the output, or None if a weight is not finite; one job does it all.
+
+    Source: chapter "Choosing".
+    """
     g = geometry
     output = np.empty((g.batch, g.out_channels, g.out_height, g.out_width), input.dtype)
     sound = conv2d(input, weight, bias, *settings(geometry), output)
@@ -196,14 +211,14 @@ def forward(input, weight, bias, geometry, jobs):
 
 
 def input_grad(weight, grad_output, geometry, jobs):
-    """Return the learning flow, or None if a weight is not finite (Chapter 15)."""
+    """Return the learning flow, or None if a weight is not finite (chapter "Choosing")."""
     grad_input = np.empty(geometry[:4], weight.dtype)
     sound = conv2d_input_grad(weight, grad_output, *settings(geometry), grad_input)
     return grad_input if sound else None
 
 
 def weight_grad(input, grad_output, geometry, jobs):
-    """Return the gradient of the weights, or None if it is not finite (Chapter 15)."""
+    """Return the gradient of the weights, or None if it is not finite (chapter "Choosing")."""
     g = geometry
     size = g.out_channels, g.in_channels // g.groups, g.kernel_height, g.kernel_width
     grad_weight = np.empty(size, input.dtype)
@@ -212,7 +227,7 @@ def weight_grad(input, grad_output, geometry, jobs):
 
 
 def bias_grad(grad_output, jobs):
-    """Return the gradient of the biases, whatever the numbers (Chapter 15)."""
+    """Return the gradient of the biases, whatever the numbers (chapter "Choosing")."""
     grad_bias = np.empty(grad_output.shape[1], grad_output.dtype)
     conv2d_bias_grad(grad_output, grad_bias)
     return grad_bias

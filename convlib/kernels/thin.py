@@ -1,7 +1,7 @@
 # Exported from chapters/ by tools/export.py: edit the chapter, not this file.
 """Thin layers: few channels, so nothing is copied that need not be.
 
-Chapter 12 builds this module.
+Chapter "Thin layers" builds this module.
 """
 
 from math import isfinite
@@ -56,7 +56,7 @@ __all__ = [
 ]
 
 
-# Chapter "Thin layers" (chapters/12_thin.ipynb)
+# Chapter "Thin layers" (chapters/thin.ipynb)
 
 @inlined
 def _times_3(k, s, a):
@@ -221,7 +221,7 @@ def _all_panels(planes, shifts, taps, weights, w, vectors, some, starts, o, last
 
 @compiled
 def correlate(job, jobs, images, packed, output, size, plan, workspace):
-    """Compute one job's share of a forward pass or of a learning flow (Chapter 12)."""
+    """Compute one job's share of a forward pass or of a learning flow (chapter "Thin layers")."""
     layout, shifts, vectors, phases, panels, unit, group_weights, parts = plan
     groups, sources, targets, height, width, out_length = size
     weights, starts = packed[: groups * group_weights], packed[groups * group_weights :]
@@ -265,7 +265,7 @@ EIGHT = 8 if REGISTER_BYTES == 64 else 4  # channels of a block: 32 registers, o
 
 
 class ThinPlan(NamedTuple):
-    """What `correlate` needs to know (Chapter 12)."""
+    """What `correlate` needs to know (chapter "Thin layers")."""
 
     layout: PaddedPlane
     shifts: np.ndarray  # of each tap
@@ -359,7 +359,7 @@ def _pack_group(weight, w, steps, taps, phases, panels, size, packed, place):
 
 @compiled
 def pack_panels(weight, steps, bias, taps, phases, panels, size, packed):
-    """Lay out weights and biases; return whether all weights are finite (Chapter 12)."""
+    """Lay out weights and biases; return whether all weights are finite (chapter "Thin layers")."""
     groups, sources, targets = size[:3]
     place, all_are = 0, True
     for group in range(groups):
@@ -377,7 +377,7 @@ LARGEST = 20_000  # weights of a group, in a thin layer
 
 
 def suits(geometry, dtype):
-    """Whether a layer is thin (Chapter 12)."""
+    """Whether a layer is thin (chapter "Thin layers")."""
     g = geometry
     channels = g.in_channels // g.groups * (g.out_channels // g.groups)
     return channels * g.kernel_height * g.kernel_width <= LARGEST
@@ -420,7 +420,7 @@ def forward(input, weight, bias, geometry, jobs):
 
     Notes
     -----
-    Source: Chapter 12.
+    Source: chapter "Thin layers".
     """
     return _correlate(input, weight, bias, _forward_plan(geometry, input.dtype, jobs), jobs)
 
@@ -473,7 +473,7 @@ def input_grad(weight, grad_output, geometry, jobs):
 
     Notes
     -----
-    Source: Chapter 12.
+    Source: chapter "Thin layers".
     """
     planned, no_bias = _input_grad_plan(geometry, weight.dtype, jobs), np.empty(0, weight.dtype)
     return _correlate(grad_output, weight, no_bias, planned, jobs)
@@ -569,7 +569,7 @@ def _add_image(planes, shifts, flow, f, size, width, portion, r):
 
 @compiled
 def sum_products(job, jobs, images, grad_output, sums, size, plan, workspace):
-    """Compute one job's share of the gradient of the weights (Chapter 12).
+    """Compute one job's share of the gradient of the weights (chapter "Thin layers").
 
     `sums` has the axes section, output channel and tap, in one long row.
     """
@@ -604,7 +604,7 @@ SECTIONS = 4  # of the images
 
 
 class WeightPlan(NamedTuple):
-    """What `sum_products` needs to know (Chapter 12)."""
+    """What `sum_products` needs to know (chapter "Thin layers")."""
 
     layout: PaddedPlane
     shifts: np.ndarray  # of each tap of each channel
@@ -747,7 +747,7 @@ def _add_transposed(memory, shifts, flow, f, size, width, plan):
 
 @compiled
 def sum_products_transposed(job, jobs, images, grad_output, sums, size, plan, workspace):
-    """Compute one job's share of the gradient with channels as lanes (Chapter 12).
+    """Compute one job's share of the gradient with channels as lanes (chapter "Thin layers").
 
     `sums` has the axes section, output channel and tap, in one long row.
     """
@@ -776,7 +776,7 @@ def sum_products_transposed(job, jobs, images, grad_output, sums, size, plan, wo
 
 
 class TransposedPlan(NamedTuple):
-    """What `sum_products_transposed` needs to know (Chapter 12)."""
+    """What `sum_products_transposed` needs to know (chapter "Thin layers")."""
 
     layout: PaddedPlane
     shifts: np.ndarray  # of each tap of each channel
@@ -822,7 +822,7 @@ def weight_grad(input, grad_output, geometry, jobs):
 
     Notes
     -----
-    Source: Chapter 12.
+    Source: chapter "Thin layers".
     """
     g = geometry
     channels = g.in_channels // g.groups, g.out_channels // g.groups
@@ -858,7 +858,7 @@ def _sum_piece(array, place, end, one):
 
 @compiled
 def sum_channels(job, jobs, array, size, sums, workspace):
-    """Compute the sums of one job's share of the channels (Chapter 12)."""
+    """Compute the sums of one job's share of the channels (chapter "Thin layers")."""
     batch, channels, length = size
     piece = 256 * lanes(array)  # short enough for float32
     workspace[0] = 1
@@ -888,7 +888,7 @@ def bias_grad(grad_output, jobs):
 
     Notes
     -----
-    Source: Chapter 12; formula F20 of Chapter 5.
+    Source: chapter "Thin layers"; formula F20 of chapter "The biases and the update".
     """
     batch, channels, rows, columns = grad_output.shape
     sums = np.empty(channels, grad_output.dtype)

@@ -1,7 +1,7 @@
 # Exported from chapters/ by tools/export.py: edit the chapter, not this file.
 """The matrices of Winograd's algorithm, derived in exact fractions.
 
-Chapter 13 builds this module.
+Chapter "Fewer multiplications" builds this module.
 """
 
 import math
@@ -12,7 +12,7 @@ import numpy as np
 __all__ = ["POINTS", "winograd_matrices", "as_array"]
 
 
-# Chapter "Fewer multiplications" (chapters/13_winograd.ipynb)
+# Chapter "Fewer multiplications" (chapters/winograd.ipynb)
 
 POINTS = (0, 1, -1, 2, -2, Fraction(1, 2), Fraction(-1, 2))
 
@@ -61,7 +61,7 @@ def winograd_matrices(outputs, taps, points=None):
 
     Notes
     -----
-    Source: Chapter 13. The names are those of Lavin and Gray (2016).
+    Source: chapter "Fewer multiplications". The names are those of Lavin and Gray (2016).
     """
     points = _checked_points(outputs, taps, points)
     A, B, G = [], [], []
@@ -105,6 +105,6 @@ def as_array(matrix, dtype):
 
     Notes
     -----
-    Source: Chapter 13.
+    Source: chapter "Fewer multiplications".
     """
     return np.array(matrix).astype(dtype, order="C")

@@ -1,7 +1,8 @@
 # Exported from chapters/ by tools/export.py: edit the chapter, not this file.
 """Winograd's algorithm, F(4 x 4, 3 x 3) and F(4 x 4, 5 x 5), with channels as lanes.
 
-Chapter 14 builds this module; Chapter 13 derives the algorithm and its matrices.
+Chapter "Tiles in vectors" builds this module; chapter "Fewer multiplications" derives the algorithm
+and its matrices.
 
 The error at a result is bounded by its tile: by (n + 16) e T W for 3 x 3 and by 4 (n + 32) e T W
 for 5 x 5 (measured against float64, on hostile numbers, too). e is 2**-24; n counts the
@@ -83,7 +84,7 @@ __all__ = [
 ]
 
 
-# Chapter "Tiles in vectors" (chapters/14_tiles.ipynb)
+# Chapter "Tiles in vectors" (chapters/tiles.ipynb)
 
 OUTPUTS = 4  # of a tile, on one axis
 HALF, NEAR, FAR = Fraction(1, 2), Fraction(3, 4), Fraction(3, 2)
@@ -107,7 +108,7 @@ TWO, THREE, FOUR, FIVE, SIX, EIGHT = ((0,) * length for length in (2, 3, 4, 5, 6
 
 
 class Tiling(NamedTuple):
-    """What the kernels need to know of a layer (Chapter 14)."""
+    """What the kernels need to know of a layer (chapter "Tiles in vectors")."""
 
     taps: int  # on one axis of a kernel
     pieces: int  # of a tile, on one axis
@@ -327,7 +328,7 @@ def _transform_back(M, begin, m_step, s, panel, image, first, last, bias, output
 
 @compiled
 def transform_all_weights(job, jobs, weight, s, U, workspace):
-    """Compute one job's share of U[panel][t][source] (Chapter 14)."""
+    """Compute one job's share of U[panel][t][source] (chapter "Tiles in vectors")."""
     n = lanes(weight)
     vector_size = n * COLUMNS * n
     u_step = s.vectors * vector_size + n
@@ -347,7 +348,10 @@ def _bias_of_all(bias, target):
 
 @compiled
 def tiles_outside(job, jobs, weight, images, U, bias, output, checks, s, portion, workspace):
-    """Compute one job's share of the tile rows, from the images to the output (Chapter 14)."""
+    """Compute one job's share of the tile rows, from the images to the output.
+
+    Source: chapter "Tiles in vectors".
+    """
     n, tiles, width = lanes(images), portion * s.tile_columns, s.panels * COLUMNS * lanes(images)
     room, u_step = (tiles + FEW_TILES) * n, s.vectors * COLUMNS * n * n + n
     plus, rest = workspace[:width], workspace[width:]
@@ -404,7 +408,7 @@ def _pieces_to_portion(M, m, m_step, s, panel, begin, end, bias, output, scratch
 
 @compiled
 def transform_all_images(job, jobs, images, s, span, V, room, workspace):
-    """Compute one job's share of V[t][vector][tile] (Chapter 14)."""
+    """Compute one job's share of V[t][vector][tile] (chapter "Tiles in vectors")."""
     n, batch = lanes(images), images.size // (s.sources * s.height * s.width)
     for item in range(job, batch * s.vectors, jobs):
         image, vector = item // s.vectors, item % s.vectors
@@ -416,7 +420,10 @@ def transform_all_images(job, jobs, images, s, span, V, room, workspace):
 @compiled
 def panels_outside(job, jobs, weight, images, V, bias, output, checks, s, room, portion,
                    workspace):
-    """Compute one job's panels of targets, from the weights to the output (Chapter 14)."""
+    """Compute one job's panels of targets, from the weights to the output.
+
+    Source: chapter "Tiles in vectors".
+    """
     n, width = lanes(weight), s.panels * COLUMNS * lanes(weight)
     v_step, m_step = s.vectors * room + n, COLUMNS * room + n
     u_step = portion * n * COLUMNS * n + n
@@ -484,7 +491,7 @@ def _weights_back(M, m, m_step, s, vector, panel, grad_weight, scratch):
 
 @compiled
 def sum_sections(job, jobs, images, flow, sums, s, f, portion, workspace):
-    """Compute one job's sections: sums[section][vector][panel][t] (Chapter 14)."""
+    """Compute one job's sections: sums[section][vector][panel][t] (chapter "Tiles in vectors")."""
     n = lanes(images)
     all_rows = images.size // (s.sources * s.height * s.width) * s.tile_rows
     portions, sections = (all_rows + portion - 1) // portion, sums.shape[0]
@@ -514,7 +521,7 @@ def sum_sections(job, jobs, images, flow, sums, s, f, portion, workspace):
 
 @compiled
 def add_sections(job, jobs, sums, s, grad_weight, checks, workspace):
-    """Add up one job's share of the sections and transform it back (Chapter 14)."""
+    """Add up one job's share of the sections and transform it back (chapter "Tiles in vectors")."""
     n, check = lanes(grad_weight), 0.0
     block = n * COLUMNS * n + n
     for item in range(job, s.vectors * s.panels, jobs):
@@ -532,7 +539,7 @@ def add_sections(job, jobs, sums, s, grad_weight, checks, workspace):
 @compiled
 def weights_outside(job, jobs, images, flow, V, grad_weight, checks, s, f, room, portion,
                     workspace):
-    """Compute one job's panels of targets, for layers with many weights (Chapter 14)."""
+    """Compute one job's panels, for layers with many weights (chapter "Tiles in vectors")."""
     n, rest = lanes(flow), workspace
     block = n * COLUMNS * n
     rows = flow.size // (f.sources * f.height * f.width) * s.tile_rows
@@ -573,7 +580,7 @@ def suits(geometry, dtype):
 
     Notes
     -----
-    Source: Chapter 14.
+    Source: chapter "Tiles in vectors".
     """
     g = geometry
     size = g.kernel_height
@@ -645,7 +652,7 @@ def _portion(s, rows, shares):
 
 
 class Order(NamedTuple):
-    """In which order a layer is computed, and in how much memory (Chapter 14)."""
+    """In which order a layer is computed, and in how much memory (chapter "Tiles in vectors")."""
 
     tiling: Tiling
     panels_outside: bool
@@ -761,7 +768,7 @@ def forward(input, weight, bias, geometry, jobs):
 
     Notes
     -----
-    Source: Chapter 14; Chapter 13 derives the algorithm.
+    Source: chapter "Tiles in vectors"; chapter "Fewer multiplications" derives the algorithm.
     """
     g = geometry
     output = parallel.aligned((g.batch, g.out_channels, g.out_height, g.out_width), SINGLE)
@@ -784,7 +791,7 @@ def input_grad(weight, grad_output, geometry, jobs):
 
     Notes
     -----
-    Source: Chapter 14; Chapter 13 derives the algorithm.
+    Source: chapter "Tiles in vectors"; chapter "Fewer multiplications" derives the algorithm.
     """
     g = geometry
     grad_input = parallel.aligned((g.batch, g.in_channels, g.height, g.width), SINGLE)
@@ -807,7 +814,7 @@ def weight_grad(input, grad_output, geometry, jobs):
 
     Notes
     -----
-    Source: Chapter 14; Chapter 13 derives the algorithm.
+    Source: chapter "Tiles in vectors"; chapter "Fewer multiplications" derives the algorithm.
     """
     if not _planes_are_near(input, grad_output, geometry, jobs):
         return None
