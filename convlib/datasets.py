@@ -192,12 +192,12 @@ def learning_flow():
 # Chapter "Learning the kernels that were given by hand" (chapters/learning_kernels.ipynb)
 
 def _house_plans():
-    """The house as a map of five materials (0 is the sky), six maps that are no house, and the colours."""
+    """The house as a map of five materials, six maps that are none, and the colours."""
     pixels = np.array(HOUSE_IMAGE).reshape(3, 49).T
     colours, plan = np.unique(pixels, axis=0, return_inverse=True)
     plan = plan.reshape(7, 7)
     roof, walls = plan.copy(), plan.copy()
-    roof[4:], walls[:4] = 0, 0
+    roof[4:], walls[:4] = 0, 0  # the sky
     halves = np.hstack([plan[:, 4:], plan[:, :4]])
     others = [plan[::-1], halves, roof, walls, np.vstack([plan[4:], plan[:4]]), plan.T]
     return plan, others, colours
@@ -219,7 +219,10 @@ def _check_pictures(count, recolour, light, noise, size):
 
 
 class Pictures(NamedTuple):
-    """Pictures, and whether each shows a house; see `house_pictures` (chapter "Learning the kernels ...")."""
+    """Pictures, and whether each shows a house; see `house_pictures`.
+
+    Source: chapter "Learning the kernels that were given by hand".
+    """
 
     images: np.ndarray
     is_house: np.ndarray
@@ -254,10 +257,12 @@ def house_pictures(count, *, recolour=0.0, light=(1.0, 1.0), noise=0.0, size=11,
     """
     _check_pictures(count, recolour, light, noise, size)
     rng, (plan, others, colours) = np.random.default_rng(rng), _house_plans()
-    images, is_house = np.empty((count, 3, size, size), np.int64), np.arange(count) % 2 == 0
+    images = np.empty((count, 3, size, size), dtype=np.int64)
+    is_house = np.arange(count) % 2 == 0
     for image, true in zip(images, is_house, strict=True):
-        grid, (row, column) = np.zeros((size, size), int), rng.integers(size - 6, size=2)
-        grid[row : row + 7, column : column + 7] = plan if true else others[rng.integers(6)]
+        row, column = rng.integers(size - 6, size=2)
+        shown = plan if true else others[rng.integers(6)]
+        grid = np.pad(shown, [(row, size - 7 - row), (column, size - 7 - column)])
         paint = (1 - recolour) * colours + recolour * rng.uniform(0, 255, colours.shape)
         pixels = paint[grid].transpose(2, 0, 1) * rng.uniform(*light)
         image[:] = np.clip(np.rint(pixels + noise * rng.normal(size=image.shape)), 0, 255)
