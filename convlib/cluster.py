@@ -12,6 +12,7 @@ import os
 import pickle
 import tempfile
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -36,13 +37,14 @@ def cut(count, shares):
 
 
 def _left_to_chance(model):
-    """The layers of a model that learn by chance now, each with a generator of its own."""
+    """The layers that leave something to chance now, each by its own generator."""
     return [each for each in _all_inside([model])
-            if each.training and isinstance(getattr(each, "rng", None), np.random.Generator)]
+            if each.training
+            and isinstance(getattr(each, "rng", None), np.random.Generator)]
 
 
 def _part_of_gradient(model, loss, images, targets, fraction, seeds):
-    """A share's part of the loss, and of what each parameter is told: eq-fractions."""
+    """A share's part of the loss, and of what each parameter is told."""
     for layer, seed in zip(_left_to_chance(model), seeds, strict=True):
         layer.rng = np.random.default_rng(seed)
     value = loss(model(images), targets) * fraction
@@ -52,12 +54,12 @@ def _part_of_gradient(model, loss, images, targets, fraction, seeds):
 
 
 def add_in_pairs(terms, add):
-    """Add terms in pairs, the sums in pairs again, until one is left: always in this order.
+    """Add terms in pairs, their sums in pairs again, and so on: always in this order.
 
     Parameters
     ----------
     terms : sequence
-        What is added, at least one; whoever has no partner waits for the next round.
+        What is added, at least one; who has no partner waits for the next round.
     add : callable
         Takes two terms, returns their sum.
 
@@ -71,7 +73,8 @@ def add_in_pairs(terms, add):
     """
     terms = list(terms)
     while len(terms) > 1:
-        pairs = [add(one, other) for one, other in zip(terms[0::2], terms[1::2], strict=False)]
+        neighbours = zip(terms[0::2], terms[1::2], strict=False)
+        pairs = [add(one, other) for one, other in neighbours]
         terms = pairs + terms[2 * len(pairs):]
     return terms[0]
 
@@ -195,8 +198,11 @@ def shared_gradient(client, model, loss, images, targets, *, shares=8):
     return value
 
 
+_WARN_OF_LARGE = "distributed.admin.large-graph-warning-threshold"
+
+
 def _share(luggage, number, *task):
-    """Unpack a model and a loss, and compute one share; an error says in which it happened."""
+    """Unpack a model and a loss, and compute one share."""
     try:
         packed = isinstance(luggage, bytes)
         model, loss = pickle.loads(luggage) if packed else copy.deepcopy(luggage)
@@ -222,17 +228,18 @@ def _run_on(client):
     import dask
 
     def submit(*task):
-        return client.submit(*task, pure=False)  # pure: Dask might remember an older result
+        return client.submit(*task, pure=False)  # pure: results may be old ones
 
     def run(luggage, tasks):
         try:
             packed = cloudpickle.dumps(luggage)
         except Exception as error:
-            raise TypeError(f"model, loss: cannot be sent to the workers: {error}") from error
-        with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 PB"}):
+            reason = f"model, loss: cannot be sent to the workers: {error}"
+            raise TypeError(reason) from error
+        with dask.config.set({_WARN_OF_LARGE: "1 PB"}):
             sent = submit(bytes, packed)
             parts = [submit(_share, sent, *task) for task in tasks]
-            total = add_in_pairs(parts, lambda one, other: submit(_add, one, other))
+            total = add_in_pairs(parts, partial(submit, _add))
         return total.result()
 
     return run
