@@ -198,9 +198,6 @@ def shared_gradient(client, model, loss, images, targets, *, shares=8):
     return value
 
 
-_WARN_OF_LARGE = "distributed.admin.large-graph-warning-threshold"
-
-
 def _share(luggage, number, *task):
     """Unpack a model and a loss, and compute one share."""
     try:
@@ -220,6 +217,9 @@ def _add(one, other):
 def _run_here(luggage, tasks):
     """All shares one after the other, added in the same order as by workers."""
     return add_in_pairs([_share(luggage, *task) for task in tasks], _add)
+
+
+_WARN_OF_LARGE = "distributed.admin.large-graph-warning-threshold"
 
 
 def _run_on(client):
