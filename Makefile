@@ -49,7 +49,7 @@ help:
 	  { echo '$(PYTHON) has no venv; on Debian or Ubuntu: apt install python3-venv' >&2; exit 1; }
 	@echo 'Setting up .venv (a minute or two, once) ...'
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install -qq --editable '.[book,test]'
+	@$(BIN)/python -m pip install -qq --editable '.[book,test,cluster]'
 	@touch $@
 
 # Extras that only one command needs: .venv/.with-lab, .venv/.with-browser, .venv/.with-bench, .venv/.with-parity
@@ -90,7 +90,7 @@ test: book
 TESTS_OF_CONVLIB := $(addprefix tests/test_,functional.py choosing.py processes.py interrupts.py board.py simd.py \
   same_bits.py gemm.py thin.py depthwise.py winograd.py channels.py transforms.py numpy_kernels.py shapes.py \
   general_reference.py reference.py gradcheck.py datasets.py figures.py pooling.py layers.py \
-  losses.py training.py digits.py)
+  losses.py mse.py optimizers.py training.py digits.py cluster.py)
 
 # Compiled with a check of every index. The code goes to a place of its own: in its cache, Numba does not tell it
 # from code without the checks. An absolute path, because some tests start programs in other folders.
