@@ -218,6 +218,9 @@ SMALL = [
     shapes.Case("strided", 2, 2, 6, 7, 3, 3, 2, 1),  # the last row and the last column meet no kernel
     shapes.Case("pointwise", 1, 4, 3, 3, 2, 1, 1, 0),
     shapes.Case("grouped", 2, 4, 5, 5, 6, 3, 2, 2, groups=2),
+    shapes.Case("pairs", 2, 2, 9, 8, 4, (3, 2), (2, 1), (1, 2), groups=2, dilation=(2, 3)),
+    shapes.Case("one place", 3, 4, 1, 1, 5, 1, 1, 0),
+    shapes.Case("depthwise", 1, 3, 5, 6, 3, (1, 3), 1, (0, 1), groups=3),
 ]
 
 
@@ -232,17 +235,19 @@ def test_the_exact_results_are_those_of_seven_loops(case):
 def seven_loops(case, data):
     """Return all three directions, index by index: stride and groups are more than reference.py knows."""
     x, w, b, d = (array.astype(float) for array in data)
-    x = np.pad(x, [(0, 0), (0, 0), *[(case.padding, case.padding)] * 2])
+    _, (down, across), (top, left), (high, wide) = case.pairs
+    x = np.pad(x, [(0, 0), (0, 0), (top, top), (left, left)])
     y, dx, dw = np.zeros(d.shape), np.zeros_like(x), np.zeros_like(w)
     y += b[:, None, None]
     outputs, inputs = (count // case.groups for count in (case.filters, case.channels))
     for (n, o, p, q), (i, u, v) in itertools.product(np.ndindex(d.shape), np.ndindex(w.shape[1:])):
-        source = n, o // outputs * inputs + i, p * case.stride + u, q * case.stride + v
+        source = n, o // outputs * inputs + i, p * down + u * high, q * across + v * wide
         y[n, o, p, q] += w[o, i, u, v] * x[source]
         dx[source] += w[o, i, u, v] * d[n, o, p, q]
         dw[o, i, u, v] += x[source] * d[n, o, p, q]
-    inside = slice(case.padding, case.padding + case.height), slice(case.padding, case.padding + case.width)
-    return {"forward": (y,), "input_grad": (dx[(..., *inside)],), "weight_grad": (dw, d.sum(axis=(0, 2, 3)))}
+    dx = dx[..., top:top + case.height, left:left + case.width]
+    db = d.sum(axis=(0, 2, 3))
+    return {"forward": (y,), "input_grad": (dx,), "weight_grad": (dw, db), "backward": (dx, dw, db)}
 
 
 # --- who is compared ----------------------------------------------------------------------------------------
@@ -423,10 +428,12 @@ def test_a_case_says_what_it_is():
     assert texts["stem"] == "8x3x224x224 -> 64, 7x7, stride 2, padding 3"
     assert texts["pw56"] == "8x256x56x56 -> 64, 1x1"
     assert texts["dw56"] == "8x128x56x56 -> 128, 3x3, padding 1, groups 128"
+    [uneven] = [case.text for case in SMALL if case.name == "pairs"]
+    assert uneven == "2x2x9x8 -> 4, 3x2, stride 2x1, padding 1x2, dilation 2x3, groups 2"
 
 
 def test_operations_are_counted_as_the_seven_loops_run():
-    case = SMALL[-1]
+    case = SMALL[3]
     loops = math.prod(case.output_shape) * math.prod(case.weight_shape[1:])
     assert case.operations == 2 * loops
 
