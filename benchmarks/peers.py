@@ -4,7 +4,8 @@ A peer has a `name`; `available()` and `version()`; `use_threads(count)`; `prepa
 a function without arguments for each direction that it knows, and for "backward", all gradients at once;
 `arrays(result)`, the result as NumPy arrays.
 Every call prepares its weights anew and returns fresh arrays: that is what a training step needs. A peer that may
-prepare them once, in advance, has a true `prepared`: it is shown, but it is not in the same race.
+prepare them once, in advance, has a true `prepared`: it is shown, but it is not in the same race. A peer that cannot be
+told which vectors to use has a true `own_vectors`.
 """
 
 import ctypes
@@ -49,16 +50,17 @@ class Convlib:
         convlib.set_num_threads(count)
 
     @staticmethod
-    def prepare(case, data):
+    def prepare(case, data, **named):
+        """Return the functions; an algorithm may be named (algorithm=...), else convlib chooses."""
         import convlib
 
         options = case.stride, case.padding, case.dilation, case.groups
         return with_backward({
-            "forward": lambda: convlib.conv2d(data.input, data.weight, data.bias, *options),
+            "forward": lambda: convlib.conv2d(data.input, data.weight, data.bias, *options, **named),
             "input_grad": lambda: convlib.conv2d_input_grad(
-                case.input_shape, data.weight, data.grad_output, *options),
+                case.input_shape, data.weight, data.grad_output, *options, **named),
             "weight_grad": lambda: (
-                convlib.conv2d_weight_grad(data.input, case.weight_shape, data.grad_output, *options),
+                convlib.conv2d_weight_grad(data.input, case.weight_shape, data.grad_output, *options, **named),
                 convlib.conv2d_bias_grad(data.grad_output)),
         })
 
@@ -170,6 +172,7 @@ class OnnxRuntime:
 
     name = "ONNX Runtime"
     fixed = ()  # inputs that are a part of the model instead
+    own_vectors = True  # it takes those of the processor, whatever it is told
     threads = 1
 
     @staticmethod

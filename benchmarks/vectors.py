@@ -11,10 +11,6 @@ import platform
 import subprocess
 import sys
 
-import llvmlite.binding
-
-from tools import machines
-
 MARK = "CONVLIB_MEASURED_AS"  # says to the process, and to its result, whose vectors it has
 # PyTorch, oneDNN and MKL in it, NumPy's OpenBLAS, JAX.
 SETTINGS = {
@@ -26,43 +22,59 @@ SETTINGS = {
 TOLD = {"NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES", *SETTINGS["avx2"]}
 
 
-def here():
+def own():
+    """Return the name of this machine's own vectors; nothing where it has none of those names, or Numba is missing."""
+    try:
+        from tools import machines
+    except ImportError:
+        return ""
+    return machines.own(*processor())
+
+
+def processor():
     """Return what tools/machines.py asks for: the kind of this machine, and the features of its processor."""
+    import llvmlite.binding
+
     return platform.machine(), llvmlite.binding.get_host_cpu_features()
-
-
-def environment(name, given):
-    """Return the environment of a process that measures with the named vectors, from the one that is given.
-
-    With this machine's own nobody is told anything, whatever the environment said before.
-    """
-    plain = {variable: value for variable, value in given.items() if variable not in TOLD}
-    told = {} if name == machines.own(*here()) else {**machines.settings(name), **SETTINGS[name]}
-    return {**plain, **told, MARK: name}
 
 
 def measured_as():
     """Return whose vectors this process has: by its mark, or else this machine's own."""
-    return os.environ.get(MARK) or machines.own(*here())
+    return os.environ.get(MARK) or own()
 
 
 def are_own():
-    return measured_as() == machines.own(*here())
+    return measured_as() == own()
+
+
+def environment(name, given):
+    """Return the environment of a process that measures with the named vectors, made from the one that is given.
+
+    With this machine's own nobody is told anything, whatever the environment said before.
+    """
+    plain = {variable: value for variable, value in given.items() if variable not in TOLD}
+    if name == own():
+        return {**plain, MARK: name}
+    from tools import machines
+
+    return {**plain, **machines.settings(name), **SETTINGS[name], MARK: name}
 
 
 def start_plainly():
-    """Begin this very program anew, if its environment tells somebody which vectors to use, unless this is the plan."""
+    """Begin this program anew if its environment tells somebody which vectors to use, and that was not our doing."""
     if MARK not in os.environ and TOLD & set(os.environ):
-        os.execve(sys.executable, sys.orig_argv, environment(machines.own(*here()), os.environ))
+        os.execve(sys.executable, sys.orig_argv, environment(own(), os.environ))
 
 
 def main(arguments):
-    """Run the command, or say what can be run; return the exit code."""
+    """Run the command, or say why not; return the exit code."""
+    from tools import machines
+
     name, *command = arguments or [""]
     if name not in SETTINGS or not command:
         print(f"expected one of {', '.join(SETTINGS)} and a command, got {arguments}", file=sys.stderr)
         return 2
-    reason = machines.missing(name, *here())
+    reason = machines.missing(name, *processor())
     if reason:
         print(f"Measured with {name}: LEFT OUT, {reason}.", flush=True)
         return 0

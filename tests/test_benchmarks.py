@@ -475,7 +475,8 @@ def peer(name, available=True, directions=shapes.DIRECTIONS, change=0.0):
 def no_waiting(monkeypatch):
     """Take the time by a clock that moves on by a second with each look at it."""
     seconds = itertools.count()
-    measured = partial(measure.compare, clock=lambda: next(seconds), others=lambda: None)
+    measured = partial(measure.compare, clock=lambda: next(seconds), others=lambda: None,
+                       rest=lambda seconds: None)
     monkeypatch.setattr(run.measure, "compare", measured)
     monkeypatch.setattr(run.machine, "start_up", lambda: {"import": 0.123456, "first_call": 0.5})
     monkeypatch.setattr(run.peak, "peak", lambda threads: 100.0 * threads)
@@ -552,8 +553,7 @@ def test_the_algorithms_are_named_where_convlib_tells(monkeypatch):
     told = SimpleNamespace(choose=lambda direction, geometry, dtype: asked.append((geometry, dtype)) or "winograd")
     monkeypatch.setitem(sys.modules, "convlib.algorithms", told)
     monkeypatch.setattr(convlib, "algorithms", told, raising=False)
-    options = SimpleNamespace(direction=["forward"])
-    assert run.chosen(SMALL[1], options) == {"forward": "winograd"}
+    assert run.chosen(SMALL[1], ["forward"]) == {"forward": "winograd"}
     assert (asked[0][0].stride, asked[0][0].out_height, asked[0][1]) == ((2, 2), 3, np.float32)
 
 
@@ -637,8 +637,8 @@ ROW = {
     "rounds": COUNT, "dropped": COUNT, "quiet": bool,
 }
 SCHEMA = {
-    "format": COUNT, "date": str, "subject": str, "variants": [str], "peers": [str], "prepared": [str],
-    "missing": [str],
+    "format": COUNT, "date": str, "measured_as": str, "subject": str, "variants": [str], "peers": [str],
+    "prepared": [str], "missing": [str],
     "machine": {"cpu": str, "cores": COUNT, "vectors": [str], "system": str, "architecture": str},
     "peak_gflops": {...: NUMBER},
     "versions": {...: str},
