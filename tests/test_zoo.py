@@ -337,7 +337,7 @@ def test_the_best_choice_is_not_regretted(three_ways, monkeypatch):
 
 def test_a_wrong_algorithm_is_not_timed(three_ways, monkeypatch):
     monkeypatch.setattr(regret.exact, "results", lambda case, data: {"forward": (np.full(1, 2.0),)})
-    with pytest.raises(measure.WrongResult, match="^quick, 1x2x5x4 -> 3, .*, forward: error"):
+    with pytest.raises(measure.WrongResult, match="^fair, 1x2x5x4 -> 3, .*, forward: error"):
         regret.rows([(TINY[0].case, "other")], OPTIONS, measure.Settings(rounds=2))
 
 
