@@ -69,6 +69,15 @@ def network(name):
     return [(layer.case, layer.counts[name]) for layer in layers() if name in layer.counts]
 
 
+def made_of(name):
+    """Return which part of a network's operations its layers of each kind have, the largest part first."""
+    parts = Counter()
+    for case, count in network(name):
+        parts[kind(case)] += count * case.operations
+    total = parts.total()
+    return {each: operations / total for each, operations in parts.most_common()}
+
+
 def sample(count, seed):
     """Return so many layers, drawn kind by kind: a few of each, and else as many as its part of the table."""
     everything = layers()

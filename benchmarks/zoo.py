@@ -64,6 +64,7 @@ def measured(options, subject, peers, missing):
                      "threads": options.threads, "directions": options.direction, "max_error": measure.MAX_ERROR},
         "layer_means": means(layers + best_rows(layers, prepared), ("kind", "direction")),
         "network_means": means(whole + best_rows(whole, prepared), ("images", "pass")),
+        "made_of": run.rounded({name: networks.made_of(name) for name in options.networks or []}),
         "layers": layers, "networks": whole, "regret": regrets,
     }
 

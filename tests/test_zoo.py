@@ -66,6 +66,13 @@ def test_the_kind_of_a_layer(expected, case):
     assert networks.kind(shapes.Case("x", 1, *case)) == expected
 
 
+def test_a_network_is_made_of_kinds_by_their_operations(monkeypatch):
+    monkeypatch.setattr(networks, "layers", lambda: TINY)
+    other, single = 2 * 20 * 18, 20 * 12  # places, then filters and what they see; one of the layers occurs twice
+    assert networks.made_of("small") == {"other": other / (other + single), "1x1": single / (other + single)}
+    assert networks.made_of("other") == {"1x1": 1.0}
+
+
 def test_every_kind_occurs():
     assert {layer.kind for layer in networks.layers()} == set(networks.KINDS)
 
@@ -203,6 +210,7 @@ ZOO_SCHEMA = {
     "settings": {**{name: kind for name, kind in SCHEMA["settings"].items() if name != "cases"}, "quick": bool},
     "layer_means": [{**ZOO_MEAN, "kind": str, "direction": str}],
     "network_means": [{**ZOO_MEAN, "images": (int, str), "pass": str}],
+    "made_of": {...: {...: NUMBER}},
     "layers": [{**ROW, "kind": str}],
     "networks": [{**WALK, "network": str, "pass": str, "layers": int}],
     "regret": [REGRET],
@@ -457,6 +465,7 @@ class TestStored:
             assert (each["shape"], each["operations"], each["kind"]) == (case.text, case.operations, layer.kind)
         if document["networks"]:
             assert {each["network"] for each in document["networks"]} == set(networks.names())
+        assert document["made_of"] == run.rounded({name: networks.made_of(name) for name in document["made_of"]})
 
     def test_holds_no_wrong_result(self, path):
         document = json.loads(path.read_text(encoding="utf-8"))
