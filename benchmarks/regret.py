@@ -59,7 +59,7 @@ def seconds(function):
 
 
 def race(case, data, others, direction, truth, settings):
-    """Return how the others compare with the choice, the best name, and the regret: 1 where the choice was best."""
+    """Return how the others compare with the choice, the best name, and the regret; 1 and no name where the choice was best."""
     chosen = Convlib.prepare(case, data)[direction]
     results = {}
     for name in others:
@@ -69,7 +69,7 @@ def race(case, data, others, direction, truth, settings):
     ratios = {name: result.ratio for name, result in results.items()}
     best = max(ratios, key=ratios.get, default=None)
     regret = max(1.0, ratios.get(best, 1.0))
-    return {"best": best if regret > 1 else None, "regret": regret, "ratios": ratios,
+    return {"best": best if regret > 1 else "", "regret": regret, "ratios": ratios,
             "quiet": all(result.quiet for result in results.values())}
 
 

@@ -200,7 +200,7 @@ def stored(tmp_path, *arguments, known):
 
 
 REGRET = {"kind": str, "case": str, "shape": str, "images": int, "direction": str, "threads": int, "chosen": str,
-          "regret": NUMBER, "ratios": {...: NUMBER}, "quiet": bool, "best": (str, type(None))}
+          "regret": NUMBER, "ratios": {...: NUMBER}, "quiet": bool, "best": str}
 LOST = {"below": int, "worst": NUMBER}
 ZOO_MEAN = {name: MEAN[name] for name in ("peer", "threads", "cases", "ratio")} | LOST
 WALK = {name: ROW[name] for name in ROW if name not in ("case", "shape", "direction")}
@@ -339,7 +339,7 @@ def test_the_best_choice_is_not_regretted(three_ways, monkeypatch):
     monkeypatch.setattr(regret.Convlib, "prepare",
                         lambda case, data, algorithm="quick": prepare(case, data, algorithm))
     [found] = regret.rows([(TINY[0].case, "other")], OPTIONS, measure.Settings(rounds=2))
-    assert (found["best"], found["regret"], found["ratios"]) == (None, 1.0, {"slow": 0.5, "fair": 0.625})
+    assert (found["best"], found["regret"], found["ratios"]) == ("", 1.0, {"slow": 0.5, "fair": 0.625})
     assert list(regret.summary([found]))[1:] == []
 
 
