@@ -59,7 +59,7 @@ def seconds(function):
 
 
 def race(case, data, others, direction, truth, settings):
-    """Return how the others compare with the choice, the best name, and the regret; 1 and no name where the choice was best."""
+    """Return the ratios of the others to the choice, the best name, and the regret; no name if the choice was best."""
     chosen = Convlib.prepare(case, data)[direction]
     results = {}
     for name in others:
