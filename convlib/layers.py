@@ -250,7 +250,7 @@ class MaxPool2d(Layer):
     Parameters
     ----------
     kernel_size, stride, padding
-        As in `convlib.shapes.max_pool2d_geometry`.
+        As in `shapes.max_pool2d_geometry`.
 
     Notes
     -----
