@@ -249,11 +249,15 @@ def _without_memories(model, loss):
     """A copy of both, without what the layers remember and what they have been told."""
     memories = [each._memory for each in _all_inside([model])]
     memories += [each.grad for each in model.parameters()]
+    known = {id(each): () for each in memories if each is not None}
     try:
-        # The copy of something that is known already is what it is known as: nothing.
-        return copy.deepcopy((model, loss), {id(each): None for each in memories})
+        model, loss = copy.deepcopy((model, loss), known)  # what is known is not copied
     except Exception as error:
         raise TypeError(f"model, loss: cannot be copied for the workers: {error}") from error
+    for each in _all_inside([model]):
+        each._memory = None
+    model.zero_grad()
+    return model, loss
 
 
 def _tasks(model, images, targets, parts):

@@ -165,6 +165,16 @@ def test_nothing_superfluous_travels():
     assert all(each.grad is not None and each.data.any() for each in model.parameters())  # the model still has all
 
 
+def test_a_layer_without_bias_stays_without():
+    model = Sequential(Conv2d(1, 2, 3, bias=False, dtype=np.float64, rng=0), MaxPool2d(4), Flatten())
+    luggage, _ = cluster._without_memories(model, MSELoss())  # where memories and gradients are None, too
+    assert luggage[0].bias is None and luggage[0].weight.grad is None and luggage._memory is None
+    value, [grad] = at_once(model, labels=LABELS % 2)
+    model.zero_grad()
+    assert np.isclose(shared_gradient(None, model, CrossEntropyLoss(), IMAGES, LABELS % 2), value, rtol=1e-12)
+    np.testing.assert_allclose(model[0].weight.grad, grad, rtol=1e-10, atol=1e-13)
+
+
 def test_images_of_any_memory_layout_give_the_same_bits():
     twice = np.repeat(IMAGES, 2, axis=0)[::2]
     assert bits(None, new_model(), images=twice) == bits(None, new_model(), images=np.asfortranarray(IMAGES)) == \
