@@ -1,7 +1,7 @@
 # Exported from chapters/ by tools/export.py: edit the chapter, not this file.
 """The convolution layer for any shape: checked, then computed by the algorithm that pays.
 
-Chapter "Choosing" builds this module.
+Chapter "One function for every layer" builds this module.
 """
 
 import os
@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 
-# Chapter "Choosing" (chapters/choosing.ipynb)
+# Chapter "One function for every layer" (chapters/one_function.ipynb)
 
 ENOUGH = 2_500_000  # so many multiplications are worth a second thread
 MOVED = 16  # moving a number takes as long as so many multiplications
@@ -128,7 +128,10 @@ def _together(names, arrays):
 
 
 class Plan(NamedTuple):
-    """What a call does, as far as sizes and settings decide it (chapter "Choosing")."""
+    """What a call does, as far as sizes and settings decide it.
+
+    Source: chapter "One function for every layer".
+    """
 
     geometry: Geometry
     batched: bool
@@ -186,13 +189,13 @@ def _make_plan(direction, algorithm, dtype, sizes, settings):
         algorithms.check_algorithm(algorithm, geometry, dtype)
         if 0 in geometry[:4]:  # nothing to compute
             name = "numpy"
-    names = [name, "direct", "loops", "numpy"]
+    names = [name, *algorithms.FALLBACKS]
     if not algorithms.LOCAL_ERROR[name]:  # where it gives up, the next best
         names.insert(1, algorithms.choose(direction, geometry, dtype, local=True))
     names = (each for each in dict.fromkeys(names) if each in algorithms.ALGORITHMS)
     names = tuple(each for each in names if algorithms.suits(each, geometry, dtype))
-    jobs = 1 if name == "tiny" else _jobs(geometry)
-    return Plan(geometry, len(sizes[0]) == 4, names, jobs, reduction, dtype.kind == "i")
+    batched, jobs = len(sizes[0]) == 4, _jobs(geometry)
+    return Plan(geometry, batched, names, jobs, reduction, dtype.kind == "i")
 
 
 @lru_cache(maxsize=1024)
@@ -207,7 +210,7 @@ def _plan(direction, algorithm, dtype, sizes, stride, padding, dilation, groups)
     plain = type(stride) is type(padding) is type(dilation) is type(groups) is int
     plain = plain and type(sizes[0]) is type(sizes[1]) is tuple
     if plain and (algorithm is None or type(algorithm) is str):
-        state = algorithms.get_winograd(), parallel.get_num_threads()
+        state = algorithms.only_local(), parallel.get_num_threads()
         return _remembered(state, direction, algorithm, dtype, sizes, settings)
     return _make_plan(direction, algorithm, dtype, sizes, settings)
 
@@ -282,8 +285,8 @@ def conv2d(
 
     Notes
     -----
-    Source: chapter "Choosing"; the formulas F03 and F04 of chapter "From grids to a layer",
-    generalised in chapter "Stride, padding, dilation, groups".
+    Source: chapter "One function for every layer"; the formulas F03 and F04 of chapter
+    "From grids to a layer", generalised in chapter "Stride, padding, dilation, groups".
     """
     if bias is None:
         weight = weight if _is_ready((weight,)) else _as_numbers("weight", weight)
@@ -324,8 +327,8 @@ def conv2d_input_grad(
 
     Notes
     -----
-    Source: chapter "Choosing"; formula F12 of chapter "The learning flow", generalised in
-    chapter "Stride, padding, dilation, groups".
+    Source: chapter "One function for every layer"; formula F12 of chapter
+    "The learning flow", generalised in chapter "Stride, padding, dilation, groups".
     """
     arrays = weight, flow = _together(ARGUMENTS["input_grad"], (weight, grad_output))
     sizes = _as_key(input_size), weight.shape, flow.shape
@@ -363,8 +366,8 @@ def conv2d_weight_grad(
 
     Notes
     -----
-    Source: chapter "Choosing"; formula F18 of chapter "The weights", generalised in chapter
-    "Stride, padding, dilation, groups".
+    Source: chapter "One function for every layer"; formula F18 of chapter
+    "The weights", generalised in chapter "Stride, padding, dilation, groups".
     """
     arrays = input, flow = _together(ARGUMENTS["weight_grad"], (input, grad_output))
     sizes = input.shape, _as_key(weight_size), flow.shape
@@ -391,19 +394,18 @@ def conv2d_bias_grad(grad_output):
 
     Notes
     -----
-    Source: chapter "Choosing"; formula F20 of chapter "The biases and the update".
+    Source: chapter "One function for every layer"; formula F20 of chapter "The biases and the
+    update".
     """
     (flow,) = _together(("grad_output",), (grad_output,))
     if flow.ndim not in (3, 4):
         raise ValueError(f"grad_output: expected shape (N, K, H, W) or (K, H, W), got {flow.shape}")
-    flow = flow if flow.ndim == 4 else flow[np.newaxis]
-    name = "tiny" if flow.size <= algorithms.FEW else "thin"
-    if name in algorithms.ALGORITHMS and flow.dtype.char in "fd":
-        jobs = max(1, min(parallel.get_num_threads(), MOVED * flow.size // ENOUGH))
-        return algorithms.ALGORITHMS[name].bias_grad(flow, jobs)
+    flow, name = flow if flow.ndim == 4 else flow[np.newaxis], "numpy"
     if flow.dtype.kind == "i":
         sizes = abs(flow.astype(np.float64)).sum((0, 2, 3))
         if sizes.max(initial=0) >= LARGEST:
             raise ValueError("grad_output: expected whole numbers whose sums stay below 2**63")
-    with np.errstate(invalid="ignore"):  # infinity minus infinity is no reason to warn
-        return flow.sum((0, 2, 3), dtype=flow.dtype)
+    else:
+        name = algorithms.RULES["bias_grad"](flow.size)
+    jobs = max(1, min(parallel.get_num_threads(), MOVED * flow.size // ENOUGH))
+    return algorithms.ALGORITHMS[name].bias_grad(flow, jobs)

@@ -250,7 +250,7 @@ class MaxPool2d(Layer):
     Parameters
     ----------
     kernel_size, stride, padding
-        As in `convlib.shapes.max_pool2d_geometry`.
+        As in `shapes.max_pool2d_geometry`.
 
     Notes
     -----
@@ -733,12 +733,12 @@ def _read(file, size):
     arrays = {}
     with zipfile.ZipFile(file) as archive:
         entries = archive.infolist()
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+            raise ValueError("an array in it is compressed")
         if sum(entry.file_size for entry in entries) > size:
             raise ValueError("it claims to hold more than it does")
         for entry in entries:
             name = entry.filename.removesuffix(".npy")
-            if entry.compress_type != zipfile.ZIP_STORED:
-                raise ValueError(f"{name!r:.80} is compressed")
             if name in arrays or name == entry.filename:
                 raise ValueError(f"{entry.filename!r:.80} stands there twice, or is no .npy")
             _check_name(name)

@@ -15,6 +15,7 @@ __all__ = [
     "forward",
     "input_grad",
     "weight_grad",
+    "bias_grad",
 ]
 
 
@@ -175,23 +176,41 @@ def conv2d_weight_grad(input, grad_output, geometry):
     return grad_weight.reshape(K, C // groups, kh, kw)
 
 
-# Chapter "Choosing" (chapters/choosing.ipynb)
+# Chapter "One function for every layer" (chapters/one_function.ipynb)
 
 def suits(geometry, dtype):
-    """Tell whether NumPy can compute a layer: always (chapter "Choosing")."""
+    """Tell whether NumPy can compute a layer: always.
+
+    Source: chapter "One function for every layer".
+    """
     return True
 
 
 def forward(input, weight, bias, geometry, jobs):
-    """Return the output; one job does it all (chapter "Choosing")."""
+    """Return the output; one job does it all (chapter "One function for every layer")."""
     return conv2d(input, weight, bias, geometry)
 
 
 def input_grad(weight, grad_output, geometry, jobs):
-    """Return the learning flow; one job does it all (chapter "Choosing")."""
+    """Return the learning flow; one job does it all.
+
+    Source: chapter "One function for every layer".
+    """
     return conv2d_input_grad(weight, grad_output, geometry)
 
 
 def weight_grad(input, grad_output, geometry, jobs):
-    """Return the gradient of the weights; one job does it all (chapter "Choosing")."""
+    """Return the gradient of the weights; one job does it all.
+
+    Source: chapter "One function for every layer".
+    """
     return conv2d_weight_grad(input, grad_output, geometry)
+
+
+def bias_grad(grad_output, jobs):
+    """Return the gradient of the biases, a plain sum; one job does it all.
+
+    Source: chapter "One function for every layer".
+    """
+    with np.errstate(**_QUIET):
+        return grad_output.sum((0, 2, 3), dtype=grad_output.dtype)

@@ -1,9 +1,9 @@
 # Exported from chapters/ by tools/export.py: edit the chapter, not this file.
-"""A small pool of threads for kernels of the form kernel(job, jobs, ...).
+"""How many threads work, and a small pool of them for kernels of the form kernel(job, jobs, ...).
 
-Chapter "Planes and vectors" builds this module. Threads are Python's own: nothing depends on
-OpenMP, several
-Python threads may call the library at once, and a forked process begins with a new pool.
+Chapter "One function for every layer" begins this module, chapter "Planes and vectors" builds
+the pool. Threads are Python's own: nothing depends on OpenMP, several Python threads may call
+the library at once, and a forked process begins with a new pool.
 """
 
 import atexit
@@ -17,9 +17,9 @@ from queue import SimpleQueue
 import numpy as np
 
 __all__ = [
-    "PATIENCE",
     "get_num_threads",
     "set_num_threads",
+    "PATIENCE",
     "CACHE_LINE",
     "BYTE",
     "aligned",
@@ -29,6 +29,54 @@ __all__ = [
     "PAGE",
     "run",
 ]
+
+
+# Chapter "One function for every layer" (chapters/one_function.ipynb)
+
+def _processors():
+    """How many processors this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not every system can say
+        return os.cpu_count() or 1
+
+
+class _Limit:
+    """How many threads a call uses at most: one number for all callers."""
+
+    threads = _processors()
+
+
+def get_num_threads():
+    """Return how many threads convlib uses at most.
+
+    Source: chapter "One function for every layer".
+    """
+    return _Limit.threads
+
+
+def set_num_threads(threads):
+    """Set how many threads convlib uses at most; the results do not depend on it.
+
+    Parameters
+    ----------
+    threads : int
+        1 or more.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `threads` is not a whole number, or less than 1.
+
+    Notes
+    -----
+    Source: chapter "One function for every layer".
+    """
+    if isinstance(threads, bool) or not isinstance(threads, (int, np.integer)):
+        raise TypeError(f"threads: expected a whole number, got {threads!r}")
+    if threads < 1:
+        raise ValueError(f"threads: expected 1 or more, got {threads}")
+    _Limit.threads = int(threads)
 
 
 # Chapter "Planes and vectors" (chapters/planes.ipynb)
@@ -41,14 +89,6 @@ except ImportError:  # without Numba
 
     def bytes_before(memory, size):
         return -memory.ctypes.data % size
-
-
-def _processors():
-    """How many processors this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not every system can say
-        return os.cpu_count() or 1
 
 
 PATIENCE = 300_000  # looks at the board before a thread falls asleep: some milliseconds
@@ -74,7 +114,6 @@ class _Pool:
     """The threads of this process, started when they are first needed."""
 
     def __init__(self):
-        self.threads = _processors()
         self.restart()
 
     def restart(self):
@@ -127,35 +166,6 @@ def _close():
         if not _pool.awake:
             break
         time.sleep(0.0001)
-
-
-def get_num_threads():
-    """Return how many threads convlib uses at most (chapter "Planes and vectors")."""
-    return _pool.threads
-
-
-def set_num_threads(threads):
-    """Set how many threads convlib uses at most; the results do not depend on it.
-
-    Parameters
-    ----------
-    threads : int
-        1 or more.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If `threads` is not a whole number, or less than 1.
-
-    Notes
-    -----
-    Source: chapter "Planes and vectors".
-    """
-    if isinstance(threads, bool) or not isinstance(threads, (int, np.integer)):
-        raise TypeError(f"threads: expected a whole number, got {threads!r}")
-    if threads < 1:
-        raise ValueError(f"threads: expected 1 or more, got {threads}")
-    _pool.threads = int(threads)
 
 
 CACHE_LINE = 64  # bytes that come from memory together

@@ -55,7 +55,7 @@ def max_pool2d(input, kernel_size, stride=None, padding=0, *, return_indices=Fal
     input : array of shape (N, C, H, W) or (C, H, W)
         float32, float64 or integers, in any memory layout.
     kernel_size, stride, padding
-        As in `convlib.shapes.max_pool2d_geometry`.
+        As in `shapes.max_pool2d_geometry`.
     return_indices : bool
         Whether to return the indices, too.
 

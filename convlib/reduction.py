@@ -1,7 +1,7 @@
 # Exported from chapters/ by tools/export.py: edit the chapter, not this file.
 """The same layer with smaller numbers: what no product needs is left out.
 
-Chapter "Choosing" builds this module. It needs NumPy alone.
+Chapter "One function for every layer" builds this module. It needs NumPy alone.
 """
 
 from functools import lru_cache
@@ -14,12 +14,12 @@ from convlib.shapes import Geometry, output_shape
 __all__ = ["Line", "Reduction", "reduced", "cut", "embed", "WIDE", "is_wide"]
 
 
-# Chapter "Choosing" (chapters/choosing.ipynb)
+# Chapter "One function for every layer" (chapters/one_function.ipynb)
 
 class Line(NamedTuple):
     """One axis: tap u of place p lies on cell p * stride + u * dilation - before.
 
-    Source: chapter "Choosing".
+    Source: chapter "One function for every layer".
     """
 
     size: int
@@ -92,7 +92,7 @@ def _smaller(line):
 class Reduction(NamedTuple):
     """A layer, a smaller one with the same sums, and what is left of the arrays.
 
-    Source: chapter "Choosing".
+    Source: chapter "One function for every layer".
     """
 
     full: Geometry
@@ -114,7 +114,7 @@ def _index(rows, columns):
 def reduced(geometry):
     """Return the `Reduction` of a layer, or None if there is nothing to leave out.
 
-    Source: chapter "Choosing".
+    Source: chapter "One function for every layer".
     """
     g = geometry
     if 0 in g[:4]:
@@ -138,7 +138,10 @@ def reduced(geometry):
 
 
 def cut(direction, reduction, arrays):
-    """Return what is left of the arrays of a call (chapter "Choosing")."""
+    """Return what is left of the arrays of a call.
+
+    Source: chapter "One function for every layer".
+    """
     r = reduction
     indices = {
         "forward": (r.cells, r.taps, ...),
@@ -154,7 +157,7 @@ def cut(direction, reduction, arrays):
 def embed(direction, reduction, result, bias):
     """Return the result of the whole layer: elsewhere are the biases, or zeros.
 
-    Source: chapter "Choosing".
+    Source: chapter "One function for every layer".
     """
     g = reduction.full
     size, index, rest = {
@@ -178,7 +181,9 @@ def is_wide(geometry):
     """Tell whether planes of a layer with all their zeros would be out of proportion.
 
     The zeros around the images, or between the taps, would then take far more memory than
-    input, weights and output; only those who leave them out may compute it (chapter "Choosing").
+    input, weights and output; only those who leave them out may compute it.
+
+    Source: chapter "One function for every layer".
     """
     g, area = geometry, 1
     for k in (0, 1):

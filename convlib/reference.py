@@ -627,7 +627,7 @@ def max_pool2d(input, kernel_size, stride=None, padding=0):
     input : array of shape (N, C, H, W) or (C, H, W)
         A batch of images, or one image.
     kernel_size, stride, padding
-        As in `convlib.shapes.max_pool2d_geometry`.
+        As in `shapes.max_pool2d_geometry`.
 
     Returns
     -------
@@ -661,7 +661,7 @@ def max_pool2d_input_grad(input, grad_output, kernel_size, stride=None, padding=
     grad_output : array of shape (N, C, H', W') or (C, H', W')
         The learning flow at its output.
     kernel_size, stride, padding
-        As in `convlib.shapes.max_pool2d_geometry`.
+        As in `shapes.max_pool2d_geometry`.
 
     Returns
     -------

@@ -280,7 +280,7 @@ def test_at_the_thresholds(monkeypatch):
     """One multiplication more or less: the rules change where they say."""
     geometry = shapes.conv2d_geometry((1, 32, 20, 20), (32, 32, 5, 5))
     everything = lambda name: True  # noqa: E731
-    rules = list(algorithms.RULES.values())
+    rules = [algorithms.RULES[direction] for direction in DIRECTIONS]
     for offset, expected in ((0, "tiny"), (-1, "winograd")):
         monkeypatch.setattr(algorithms, "FEW", algorithms.work(geometry) + offset)
         assert [rule(geometry, everything) for rule in rules] == [expected] * 3
@@ -318,6 +318,31 @@ def test_at_the_thresholds(monkeypatch):
     assert [rule(single, {"channels", "gemm"}.__contains__) for rule in rules] == ["gemm"] * 3
     assert [rule(geometry, {"direct"}.__contains__) for rule in rules] == ["direct"] * 3
     assert [rule(geometry, lambda name: False) for rule in rules] == ["numpy"] * 3
+
+
+def test_the_biases_have_a_rule_of_their_own(monkeypatch):
+    rule, few = algorithms.RULES["bias_grad"], algorithms.FEW
+    for size in (few, few + 1):
+        assert hasattr(algorithms.ALGORITHMS[rule(size)], "bias_grad")
+    for table, expected in ((("tiny", "thin"), ["tiny", "tiny", "thin"]), ((), ["numpy"] * 3)):
+        monkeypatch.setattr(algorithms, "ALGORITHMS", dict.fromkeys(table))
+        assert [rule(size) for size in (0, few, few + 1)] == expected
+
+
+@pytest.mark.parametrize("case", LAYERS)
+def test_a_plan_ends_with_those_who_are_always_right(case):
+    """First who is chosen; if its error is not local, the next best whose error is; then the list of the table."""
+    *arrays, options = layer_of(case)
+    geometry, settings = geometry_of(arrays, options), tuple(options.values())
+    for direction, name in zip(DIRECTIONS, in_each_direction(case), strict=True):
+        sizes = {"forward": [0, 1, 2], "input_grad": [0, 1, 3], "weight_grad": [0, 1, 3]}[direction]
+        names = functional._make_plan(direction, None, np.dtype("f"), [arrays[k].shape for k in sizes], settings).names
+        first = [expected_name(name)]
+        if first[0] in ROUNDED:
+            first.append(algorithms.choose(direction, geometry, np.float32, local=True))
+            assert first[1] not in ROUNDED
+        last = [each for each in ("direct", "loops", "numpy") if each in NAMES]
+        assert list(names) == list(dict.fromkeys(first + last)), direction
 
 
 def test_the_work_is_that_of_the_sums():
@@ -474,7 +499,8 @@ from convlib import algorithms, shapes
 said = {"names": [*algorithms.ALGORITHMS], "chosen": []}
 for size in (1, 21):
     geometry = shapes.conv2d_geometry((8, 16, 40, 40), (16, 16, size, size), padding=size // 2)
-    said["chosen"] += [algorithms.choose(each, geometry, np.float32) for each in algorithms.RULES]
+    said["chosen"] += [algorithms.choose(each, geometry, np.float32)
+                       for each in ("forward", "input_grad", "weight_grad")]
 x, w = np.ones((1, 1, 5, 5)), np.ones((1, 1, 3, 3))
 said["middle"] = [float(convlib.conv2d(x, w, algorithm=name)[0, 0, 1, 1]) for name in (None, "fft", "numpy")]
 w[0, 0, 0, 0] = np.inf
@@ -493,9 +519,9 @@ def test_without_numba_the_names_are_fewer():
                           env={**os.environ, "PYTHONPATH": str(ROOT)})  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {
-        "names": ["fft", "places", "numpy"], "chosen": ["numpy"] * 3 + ["fft"] * 3,
+        "names": ["numpy", "places", "fft"], "chosen": ["numpy"] * 3 + ["fft"] * 3,
         "middle": [9.0, 9.0, 9.0], "infinite": ["inf", "inf", "inf"],
-        "refused": "algorithm: expected None or one of \"fft\", \"places\", \"numpy\" (Numba is missing), got 'direct'",
+        "refused": "algorithm: expected None or one of \"numpy\", \"places\", \"fft\" (Numba is missing), got 'direct'",
     }  # fmt: skip
 
 

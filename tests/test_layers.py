@@ -820,6 +820,15 @@ def test_a_damaged_or_hostile_file_is_one_kind_of_error(tmp_path, content):
         load(path)
 
 
+@pytest.mark.parametrize("compression", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+@pytest.mark.parametrize("content", [GOOD, npy(header(shape=(10**6,)), bytes(8 * 10**6))], ids=["small", "large"])
+def test_a_compressed_array_is_refused_before_it_is_read(tmp_path, compression, content):
+    path = tmp_path / "state.npz"
+    path.write_bytes(archive(("a.npy", content), compression=compression))
+    with pytest.raises(ValueError, match="an array in it is compressed"):
+        load(path)
+
+
 def test_a_name_twice(tmp_path):
     path = tmp_path / "state.npz"
     with pytest.warns(UserWarning, match="Duplicate name"):

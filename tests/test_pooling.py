@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import convlib
-from convlib import gradcheck, pooling, reference, shapes
+from convlib import gradcheck, layers, pooling, reference, shapes
 
 HUGE = 10**30
 
@@ -240,3 +240,82 @@ def test_relu_refuses_another_shape():
         reference.relu_input_grad(np.zeros((2, 3)), np.zeros((3, 2)))
     with pytest.raises(ValueError, match=r"grad_output: expected shape \(1, 2, 2\), got \(1, 2, 1\)"):
         reference.max_pool2d_input_grad(np.zeros((1, 4, 4)), np.zeros((1, 2, 1)), 2)
+
+
+# --- mistakes, planted in the loops of the way back: two checks must see each of them -----------------------------
+
+
+def relu_grad_from(change_input=lambda x: x, change_flow=lambda d: d, change_result=lambda g: g):
+    return lambda x, d: change_result(reference.relu_input_grad(change_input(x), change_flow(d)))
+
+
+def pool_grad_from(change_input=lambda x: x, change_flow=lambda d: d, change_result=lambda g: g):
+    return lambda x, d: change_result(reference.max_pool2d_input_grad(change_input(x), change_flow(d), 3, 2, 1))
+
+
+def mirrored(array):
+    return array[..., ::-1]
+
+
+def next_channel(array):
+    return np.roll(array, 1, axis=0)
+
+
+def mean_of_ways(flow):
+    return np.full_like(flow, flow.mean())
+
+
+def relu_flow(x, d):
+    gate = layers.ReLU()
+    gate(x)
+    return gate.backward(d)
+
+
+def pool_flow(x, d):
+    _, indices = pooling.max_pool2d(x, 3, 2, 1, return_indices=True)
+    return pooling.max_pool2d_input_grad(x.shape, indices, d)
+
+
+LOOPS = {
+    "relu": (reference.relu, relu_flow, relu_grad_from()),
+    "pool": (lambda x: reference.max_pool2d(x, 3, 2, 1), pool_flow, pool_grad_from()),
+}
+PLANTED = {
+    "relu: gate by the flow": ("relu", lambda x, d: reference.relu_input_grad(d, d)),
+    "relu: gate the other way": ("relu", relu_grad_from(lambda x: -x)),
+    "relu: flow mirrored": ("relu", relu_grad_from(change_flow=mirrored)),
+    "relu: gate of the next channel": ("relu", relu_grad_from(next_channel)),
+    "relu: told mirrored": ("relu", relu_grad_from(change_result=mirrored)),
+    "relu: no gate": ("relu", lambda x, d: d),
+    "pool: smallest wins": ("pool", pool_grad_from(lambda x: -x)),
+    "pool: windows from the end": ("pool", pool_grad_from(change_flow=mirrored)),
+    "pool: winners of the next channel": ("pool", pool_grad_from(next_channel)),
+    "pool: told mirrored": ("pool", pool_grad_from(change_result=mirrored)),
+    "pool: everyone told the mean": ("pool", pool_grad_from(change_flow=mean_of_ways)),
+    "pool: rows and columns swapped": ("pool", pool_grad_from(lambda x: x.swapaxes(-1, -2))),
+}
+
+
+def checks(kind, function):
+    """Whether a way back passes each of the checks: numerical gradients, and the library's own way back."""
+    forward, other, _ = LOOPS[kind]
+    random = np.random.default_rng(8)
+    x = random.normal(size=(2, 6, 6))
+    d = random.normal(size=forward(x).shape)
+    told = function(x, d)
+    try:
+        gradcheck.check_gradient(forward, x, told, d)
+        numerically = True
+    except AssertionError:
+        numerically = False
+    return numerically, np.allclose(told, other(x, d))
+
+
+@pytest.mark.parametrize("kind", LOOPS)
+def test_the_right_loops_pass_both_checks(kind):
+    assert checks(kind, LOOPS[kind][2]) == (True, True)
+
+
+@pytest.mark.parametrize(("kind", "wrong"), PLANTED.values(), ids=PLANTED)
+def test_two_checks_see_each_planted_mistake(kind, wrong):
+    assert checks(kind, wrong) == (False, False)

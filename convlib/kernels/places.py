@@ -1,9 +1,9 @@
 # Exported from chapters/ by tools/export.py: edit the chapter, not this file.
 """Few places: one product of matrices for each place of the output.
 
-Chapter "Choosing" builds this module. It needs NumPy alone. The order of the sums is that of
-NumPy's
-products: the same call gives the same bits, whatever the number of convlib's threads.
+Chapter "One function for every layer" builds this module. It needs NumPy alone. The order of
+the sums is that of NumPy's products: the same call gives the same bits, whatever the number of
+convlib's threads.
 """
 
 import numpy as np
@@ -13,13 +13,16 @@ from convlib.numpy_kernels import _QUIET, _by_group, _meeting
 __all__ = ["CHAIN", "suits", "forward", "input_grad", "weight_grad"]
 
 
-# Chapter "Choosing" (chapters/choosing.ipynb)
+# Chapter "One function for every layer" (chapters/one_function.ipynb)
 
 CHAIN = 2**14  # so many products are added up in float32, and no more
 
 
 def suits(geometry, dtype):
-    """Tell whether a layer has no more places than taps (chapter "Choosing")."""
+    """Tell whether a layer has no more places than taps.
+
+    Source: chapter "One function for every layer".
+    """
     g = geometry
     return g.out_height * g.out_width <= g.kernel_height * g.kernel_width
 
@@ -65,7 +68,7 @@ def _add(total, size, place, numbers):
 
 
 def forward(input, weight, bias, geometry, jobs):
-    """Return the output, place by place (chapter "Choosing")."""
+    """Return the output, place by place (chapter "One function for every layer")."""
     g = geometry
     grid, kernels = _by_group(input, g.groups), _by_kernel(weight, g.groups)
     output = np.empty((g.batch, g.out_channels, g.out_height, g.out_width), input.dtype)
@@ -79,7 +82,7 @@ def forward(input, weight, bias, geometry, jobs):
 
 
 def input_grad(weight, grad_output, geometry, jobs):
-    """Return the learning flow, place by place (chapter "Choosing")."""
+    """Return the learning flow, place by place (chapter "One function for every layer")."""
     g, total = geometry, None
     kernels, flow = _by_kernel(weight, g.groups), _by_group(grad_output, g.groups)
     size = g.batch, g.groups, g.in_channels // g.groups, g.height, g.width
@@ -95,7 +98,10 @@ def input_grad(weight, grad_output, geometry, jobs):
 
 
 def weight_grad(input, grad_output, geometry, jobs):
-    """Return the gradient of the weights, place by place (chapter "Choosing")."""
+    """Return the gradient of the weights, place by place.
+
+    Source: chapter "One function for every layer".
+    """
     g, total = geometry, None
     grid, flow = _by_group(input, g.groups), _by_group(grad_output, g.groups)
     channels = g.groups, g.out_channels // g.groups, g.in_channels // g.groups
