@@ -18,8 +18,8 @@ LIBRARY := $(call find,convlib,-name '*.py')
 RESULTS := $(call find,benchmarks/results,)
 PAGES := $(call find,chapters tools/book,) _config.yml _toc.yml
 
-.PHONY: help book test bounds coverage machines once-more lowest parity bench lab text store rerun export browser \
-  clean distclean
+.PHONY: help book test bounds coverage machines once-more lowest parity bench bench-shapes bench-layers bench-networks \
+  bench-page lab text store rerun export browser clean distclean
 .DELETE_ON_ERROR:
 
 help:
@@ -38,6 +38,7 @@ help:
 	@echo 'make export    write convlib/ from the chapters'
 	@echo 'make browser   open every page in Chromium (must be installed); screenshots in _build/screens'
 	@echo 'make bench     measure convlib beside PyTorch and others on this machine, and show it on the performance page'
+	@echo '               (parts of it: bench-shapes, bench-layers, bench-networks; with other vectors: bench-as-avx2)'
 	@echo 'make clean     remove what was built, but not _build/text; make distclean removes that and .venv too'
 
 # --- set-up -------------------------------------------------------------------------------------------------
@@ -49,7 +50,7 @@ help:
 	  { echo '$(PYTHON) has no venv; on Debian or Ubuntu: apt install python3-venv' >&2; exit 1; }
 	@echo 'Setting up .venv (a minute or two, once) ...'
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install -qq --editable '.[book,test]'
+	@$(BIN)/python -m pip install -qq --editable '.[book,test,cluster]'
 	@touch $@
 
 # Extras that only one command needs: .venv/.with-lab, .venv/.with-browser, .venv/.with-bench, .venv/.with-parity
@@ -90,7 +91,7 @@ test: book
 TESTS_OF_CONVLIB := $(addprefix tests/test_,functional.py choosing.py processes.py interrupts.py board.py simd.py \
   same_bits.py gemm.py thin.py depthwise.py winograd.py channels.py transforms.py numpy_kernels.py shapes.py \
   general_reference.py reference.py gradcheck.py datasets.py figures.py pooling.py layers.py \
-  losses.py training.py digits.py)
+  losses.py mse.py optimizers.py training.py digits.py cluster.py)
 
 # Compiled with a check of every index. The code goes to a place of its own: in its cache, Numba does not tell it
 # from code without the checks. An absolute path, because some tests start programs in other folders.
@@ -135,7 +136,7 @@ lowest:
 	@mkdir -p _build && rm -rf _build/lowest && $(PYTHON) -m venv _build/lowest
 	_build/lowest/bin/python -m pip install -qq $(LOWEST) pytest hypothesis
 	PYTHONPATH=. NUMBA_CACHE_DIR='$(CURDIR)/_build/lowest/cache' \
-	  _build/lowest/bin/python -m pytest --quiet -p no:cacheprovider $(filter-out %figures.py,$(TESTS_OF_CONVLIB))
+	  _build/lowest/bin/python -m pytest --quiet -p no:cacheprovider $(filter-out %figures.py %cluster.py,$(TESTS_OF_CONVLIB))
 
 parity: .venv/.with-parity
 	$(BIN)/python -m pytest tests/parity
@@ -145,13 +146,33 @@ browser: _build/.book .venv/.with-browser
 
 # --- speed --------------------------------------------------------------------------------------------------
 
-# Results of several machines side by side: make bench NAME=laptop. The page shows the newest.
+# Results of several machines side by side: make bench NAME=laptop. The page looks closely at the newest.
 NAME ?= latest
+SEED ?= 2022
+RESULT = --output benchmarks/results
 
+# One after the other, whatever make was told: else they would measure each other.
 bench: .venv/.with-bench
-	$(BIN)/python -m benchmarks.run --threads 1 2 --output benchmarks/results/$(NAME).json
-	$(BIN)/python -m benchmarks.epoch --output benchmarks/results/learning/epoch.json
+	$(MAKE) --jobs=1 bench-shapes bench-layers bench-networks bench-page
+
+# The fourteen shapes, memory, compiling, training steps, and an epoch of the reader of digits.
+bench-shapes: .venv/.with-bench
+	$(BIN)/python -m benchmarks.run $(RESULT)/$(NAME).json
+	$(BIN)/python -m benchmarks.epoch $(RESULT)/learning/epoch.json
+
+# A sample of the layers of real networks, and what the library's other algorithms would have taken.
+bench-layers: .venv/.with-bench
+	$(BIN)/python -m benchmarks.zoo --layers 40 --regret --seed $(SEED) $(RESULT)/zoo/layers-$(NAME).json
+
+bench-networks: .venv/.with-bench
+	$(BIN)/python -m benchmarks.zoo --networks --rounds 3 $(RESULT)/zoo/networks-$(NAME).json
+
+bench-page: .venv/.installed
 	$(BIN)/python tools/chapter.py run chapters/performance.ipynb chapters/digits.ipynb
+
+# The last two as on a machine with narrower vectors, with everybody told so: make bench-as-avx2
+bench-as-%: .venv/.with-bench
+	$(BIN)/python -m benchmarks.vectors $* $(MAKE) --jobs=1 bench-layers bench-networks NAME=$(NAME)-$*
 
 # --- writing ------------------------------------------------------------------------------------------------
 

@@ -1,5 +1,7 @@
 """What must come out: the three directions in float64, one matrix product for each place in the kernel.
 
+The whole way back is both gradients together.
+
 Short, and independent of everybody who is measured. Results are tuples of arrays: the weight direction has
 two.
 """
@@ -10,8 +12,9 @@ import numpy as np
 def results(case, data):
     """Return the exact results of a case, by direction."""
     data = type(data)(*(array.astype(np.float64) for array in data))
-    return {"forward": forward(case, data), "input_grad": input_grad(case, data),
-            "weight_grad": weight_grad(case, data)}
+    found = {"forward": forward(case, data), "input_grad": input_grad(case, data),
+             "weight_grad": weight_grad(case, data)}
+    return {**found, "backward": found["input_grad"] + found["weight_grad"]}
 
 
 def forward(case, data):
@@ -28,7 +31,7 @@ def input_grad(case, data):
     flow = columns_of(by_group(case, data.grad_output))
     for u, v, window in windows(case):
         target[window] += (weight[..., u, v].swapaxes(1, 2) @ flow).reshape(target[window].shape)
-    inside = (slice(case.padding, case.padding + side) for side in (case.height, case.width))
+    inside = (slice(ring, ring + side) for ring, side in zip(case.pairs[2], case.input_shape[2:], strict=True))
     return (target[(..., *inside)].reshape(case.input_shape),)
 
 
@@ -42,7 +45,7 @@ def weight_grad(case, data):
 
 def padded(case, images):
     """Return images with their ring of zeros, the channels split into groups."""
-    ring = [(0, 0), (0, 0), *[(case.padding, case.padding)] * 2]
+    ring = [(0, 0), (0, 0), *((ring, ring) for ring in case.pairs[2])]
     return by_group(case, np.pad(images, ring))
 
 
@@ -61,7 +64,8 @@ def columns_of(images):
 
 def windows(case):
     """Yield each place (u, v) of the kernel, with the index of the padded pixels that it meets."""
-    rows, columns = case.output_shape[2:]
-    for u, v in np.ndindex(case.kernel, case.kernel):
-        yield u, v, (..., slice(u, u + (rows - 1) * case.stride + 1, case.stride),
-                     slice(v, v + (columns - 1) * case.stride + 1, case.stride))
+    kernel, strides, _, dilations = case.pairs
+    for place in np.ndindex(kernel):
+        starts = (step * each for step, each in zip(dilations, place, strict=True))
+        yield *place, (..., *(slice(start, start + (count - 1) * stride + 1, stride)
+                              for start, count, stride in zip(starts, case.output_shape[2:], strides, strict=True)))

@@ -9,6 +9,8 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import numpy as np
+
 ROOT = Path(__file__).parents[1]
 # What the names in /proc/cpuinfo say about vectors, on Intel and AMD and on ARM.
 VECTORS = ("sse4_2", "avx", "avx2", "fma", "avx512f", "avx512_bf16", "amx_tile", "asimd", "sve", "sve2")
@@ -68,12 +70,22 @@ def keep_freed_memory():
     Else it gives large arrays back to the system after some calls and not after others, as chance has it. To get them
     anew takes the system as long as a small layer takes to compute, whoever computes it.
     """
+    free_a_large_array()
     mmap_max, trim_threshold, never = -4, -1, 2**31 - 1  # as in malloc.h
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):  # another C library
         return False
     return bool(mallopt(mmap_max, 0) and mallopt(trim_threshold, never))
+
+
+def free_a_large_array():
+    """Fill and free an array of 31 MB: the largest size from which glibc learns to keep what is freed.
+
+    Until then it asks the system anew for each larger array, and that can take ten times as long as the layer itself.
+    So it helps, too, where glibc cannot be told.
+    """
+    np.ones(31_000_000, np.uint8)
 
 
 def start_up():

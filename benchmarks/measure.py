@@ -86,13 +86,13 @@ def checked_error(name, function, arrays_of, expected):
 # Taking turns -----------------------------------------------------------------------------------------------
 
 
-def compare(ours, theirs, settings, clock=time.perf_counter, others=None):
+def compare(ours, theirs, settings, clock=time.perf_counter, others=None, rest=time.sleep):
     """Time two functions in turns, round by round, until enough rounds were quiet or patience is over."""
     others = others or others_seconds
     calls = [calls_per_block(function, settings, clock) for function in (ours, theirs)]
     quiet, spoiled = [], []
     for _ in range(settings.rounds * settings.patience):
-        each = one_round((ours, theirs), calls, settings, clock, others)
+        each = one_round((ours, theirs), calls, settings, clock, others, rest)
         (quiet if is_quiet(each, settings) else spoiled).append(each)
         if len(quiet) == settings.rounds:
             break
@@ -113,12 +113,17 @@ def calls_per_block(function, settings, clock):
     return max(1, round(settings.block_seconds / max(latest, 1e-9)))
 
 
-def one_round(functions, calls, settings, clock, others):
-    """Time one block of calls of each function, each after some calls that do not count."""
+def one_round(functions, calls, settings, clock, others, rest):
+    """Time one block of calls of each function, each after some calls that do not count.
+
+    A function that fills a block with one call is long enough to begin after a rest instead.
+    """
     lead = settings.lead_seconds / settings.block_seconds
-    used, start = others(), clock()
-    seconds = [block(function, count, round(count * lead), clock)
-               for function, count in zip(functions, calls, strict=True)]
+    used, start, seconds = others(), clock(), []
+    for function, count in zip(functions, calls, strict=True):
+        if lead and count == 1:
+            rest(settings.lead_seconds)
+        seconds.append(block(function, count, round(count * lead) if count > 1 else 0, clock))
     elapsed, used_now = clock() - start, others()
     share = None if used is None or used_now is None else max(0.0, used_now - used) / elapsed
     return Round(*seconds, share)

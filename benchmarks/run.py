@@ -11,12 +11,13 @@ import json
 import statistics
 import sys
 from datetime import UTC, datetime
+from functools import partial
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks import costs, exact, machine, measure, peak, training
+from benchmarks import costs, exact, machine, measure, peak, training, vectors
 from benchmarks.peers import PEERS, VARIANTS, Convlib
 from benchmarks.shapes import CASES, DIRECTIONS, HOUSE, SEED, TOY, house_data, random_data
 
@@ -30,46 +31,67 @@ BATCHES, IN_BATCHES = (1, 4, 16, 64), ("mnist2", "cifar2", "res28", "pw56")
 def main(arguments=None, subject=Convlib, known_peers=PEERS, known_variants=VARIANTS):
     """Measure what the command line asks for; return 1 if that cannot be done."""
     options = parsed(arguments)
-    peers = [each for each in known_peers if each.available() and each.name in (options.peer or [each.name])]
-    missing = [each.name for each in known_peers if not each.available()]
-    for name in missing:
-        print(f"{name} is not installed: left out")
+    variants = [each for each in known_variants if each.available()]
+    return carried_out(options, known_peers, partial(measured, options, subject, variants),
+                       lambda document: map(mean_line, document["means"] + document["variant_means"]))
+
+
+def carried_out(options, known_peers, measured, summary):
+    """Measure beside those who are there, print the lines of the summary, store the result; return the exit code."""
+    peers, missing = present(known_peers, options.peer)
     if not peers:
         print("nothing to compare with: `make bench` installs PyTorch", file=sys.stderr)
         return 1
-    variants = [each for each in known_variants if each.available()]
     try:
-        document = measured(options, subject, variants, peers, missing)
+        document = measured(peers, missing)
     except measure.WrongResult as wrong:
         print(f"not timed: {wrong}", file=sys.stderr)
         return 1
-    for mean in document["means"] + document["variant_means"]:
-        print(mean_line(mean))
+    for line in summary(document):
+        print(line)
     if options.output:
         options.output.parent.mkdir(parents=True, exist_ok=True)
         options.output.write_text(text_of(document), encoding="utf-8")
     return 0
 
 
+def present(known_peers, wanted=None):
+    """Return the peers that are wanted and can be measured, and the names of those that cannot."""
+    reasons = {}
+    for each in known_peers:
+        if not each.available():
+            reasons[each.name] = "is not installed"
+        elif getattr(each, "own_vectors", False) and not vectors.are_own():
+            reasons[each.name] = f"cannot be told to use {vectors.measured_as()}"
+    for name, reason in reasons.items():
+        print(f"{name} {reason}: left out")
+    peers = [each for each in known_peers if each.name not in reasons and each.name in (wanted or [each.name])]
+    return peers, list(reasons)
+
+
 def parsed(arguments):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--threads", nargs="+", type=int, default=[1, 2], metavar="COUNT")
+    parser = parser_of(__doc__)
     parser.add_argument("--case", nargs="+", choices=NAMES, default=list(NAMES), metavar="NAME",
                         help="of " + ", ".join(NAMES))
+    parser.add_argument("--costs", action=argparse.BooleanOptionalAction,
+                        help="memory, batches, compiling and start-up, too (the default, unless --quick)")
+    options = parser.parse_args(arguments)
+    options.costs = not options.quick if options.costs is None else options.costs
+    return options
+
+
+def parser_of(description):
+    """Return a parser of the options that all commands have."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", nargs="+", type=int, default=[1, 2], metavar="COUNT")
     parser.add_argument("--direction", nargs="+", choices=DIRECTIONS, default=list(DIRECTIONS))
     parser.add_argument("--peer", nargs="+", choices=[each.name for each in PEERS])
     parser.add_argument("--rounds", type=int, help="quiet rounds for each comparison")
     parser.add_argument("--others", type=float, metavar="SHARE",
                         help="share of a core that other processes may use in a quiet round")
     parser.add_argument("--quick", action="store_true", help="few and short rounds, no costs")
-    parser.add_argument("--costs", action=argparse.BooleanOptionalAction,
-                        help="memory, batches, compiling and start-up, too (the default, unless --quick)")
     parser.add_argument("--output", type=Path, help="where to store the result (JSON)")
-    options = parser.parse_args(arguments)
-    options.costs = not options.quick if options.costs is None else options.costs
-    return options
+    return parser
 
 
 def settings_of(options):
@@ -88,26 +110,34 @@ def measured(options, subject, variants, peers, missing):
     rows, of_variants = all_rows(cases, random_data, options, settings, subject, variants, peers)
     house, _ = all_rows([HOUSE], lambda _: house_data(), options, settings, subject, [], peers)
     return {
-        "format": FORMAT,
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": machine.description(),
-        "peak_gflops": rounded({str(count): peak.peak(count) for count in options.threads}),
-        "versions": machine.versions([subject, *peers]),
+        **circumstances(options, subject, peers, missing),
         "settings": {**settings._asdict(), "seed": SEED, "dtype": "float32", "threads": options.threads,
                      "cases": [case.name for case in cases], "directions": options.direction,
                      "max_error": measure.MAX_ERROR},
-        "subject": subject.name,
         "variants": [each.name for each in variants],
-        "peers": [each.name for each in peers],
-        "prepared": [each.name for each in peers if getattr(each, "prepared", False)],
-        "missing": missing,
         **measured_costs(cases, options, settings, subject, peers),
         "means": means(rows),
         "variant_means": means(of_variants),
-        "algorithms": {case.name: chosen(case, options) for case in cases},
+        "algorithms": {case.name: chosen(case, options.direction) for case in cases},
         "cases": rows,
         "variant_cases": of_variants,
         "house": house,
+    }
+
+
+def circumstances(options, subject, peers, missing):
+    """Return where, when and beside whom is measured."""
+    return {
+        "format": FORMAT,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": machine.description(),
+        "measured_as": vectors.measured_as(),
+        "peak_gflops": rounded({str(count): peak.peak(count) for count in options.threads}),
+        "versions": machine.versions([subject, *peers]),
+        "subject": subject.name,
+        "peers": [each.name for each in peers],
+        "prepared": [each.name for each in peers if getattr(each, "prepared", False)],
+        "missing": missing,
     }
 
 
@@ -127,15 +157,21 @@ def measured_costs(cases, options, settings, subject, peers):
     return {**found, "batches": batches}
 
 
-def chosen(case, options):
+def chosen(case, directions):
     """Return by which algorithm convlib computes a case, by direction; nothing if it does not say."""
     try:
-        from convlib import algorithms, shapes
+        from convlib import algorithms
     except ImportError:
         return {}
-    ring = case.stride, case.padding, 1, case.groups
-    geometry = shapes.conv2d_geometry(case.input_shape, case.weight_shape, *ring)
-    return {each: algorithms.choose(each, geometry, np.float32) for each in options.direction}
+    return {each: algorithms.choose(each, geometry_of(case), np.float32) for each in directions}
+
+
+def geometry_of(case):
+    """Return a case as convlib describes a layer."""
+    from convlib import shapes
+
+    settings = case.stride, case.padding, case.dilation, case.groups
+    return shapes.conv2d_geometry(case.input_shape, case.weight_shape, *settings)
 
 
 def all_rows(cases, data_of, options, settings, subject, variants, peers):
@@ -172,17 +208,24 @@ def row(case, direction, threads, subject, peer, ready, truth, settings):
     for each, function in zip((subject, peer), functions, strict=True):
         label = f"{each.name}, {case.name}, {direction}"
         errors[each.name] = measure.checked_error(label, function, each.arrays, truth[direction])
-    result = measure.compare(*functions, settings.for_threads(threads))
-    seconds = {subject.name: result.ours, peer.name: result.theirs}
     return rounded({
-        "case": case.name, "shape": case.text, "images": case.images, "operations": case.operations,
-        "direction": direction, "threads": threads, "subject": subject.name, "peer": peer.name,
+        "case": case.name, "shape": case.text, "images": case.images, "direction": direction,
+        **timed(functions, case.operations, (subject, peer), threads, settings), "errors": errors,
+    })
+
+
+def timed(functions, operations, both, threads, settings):
+    """Return what came out of a comparison, as it is stored."""
+    subject, peer = (each.name for each in both)
+    result = measure.compare(*functions, settings.for_threads(threads))
+    seconds = {subject: result.ours, peer: result.theirs}
+    return {
+        "operations": operations, "threads": threads, "subject": subject, "peer": peer,
         "ratio": {"median": result.ratio, "lower": result.lower_quartile, "upper": result.upper_quartile},
         "seconds": seconds,
-        "gflops": {name: case.operations / value / 1e9 for name, value in seconds.items()},
-        "errors": errors,
+        "gflops": {name: operations / value / 1e9 for name, value in seconds.items()},
         "rounds": result.rounds, "dropped": result.dropped, "quiet": result.quiet,
-    })
+    }
 
 
 # Putting together -------------------------------------------------------------------------------------------
@@ -225,11 +268,15 @@ def text_of(document):
 
 
 def row_line(row):
+    return f"{row['case']:7} {row['direction']:11} {ratio_text(row)}"
+
+
+def ratio_text(row):
     ours, theirs = (f"{seconds * 1e3:.4g} ms" for seconds in row["seconds"].values())
     noise = f", {row['dropped']} rounds dropped" if row["dropped"] else ""
     noise += "" if row["quiet"] else ", NOT QUIET"
-    return (f"{row['case']:7} {row['direction']:11} threads {row['threads']}: "
-            f"{row['ratio']['median']:6.2f} x {row['peer']} ({row['subject']} {ours}, {theirs}{noise})")
+    return (f"threads {row['threads']}: {row['ratio']['median']:6.2f} x {row['peer']} "
+            f"({row['subject']} {ours}, {theirs}{noise})")
 
 
 def mean_line(mean):
@@ -239,5 +286,6 @@ def mean_line(mean):
 
 
 if __name__ == "__main__":
+    vectors.start_plainly()
     machine.keep_freed_memory()
     sys.exit(main())

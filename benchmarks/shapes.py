@@ -1,5 +1,6 @@
 """What is measured: fourteen layers as they occur in networks, each in three directions."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -8,8 +9,13 @@ SEED = 2022
 DIRECTIONS = ("forward", "input_grad", "weight_grad")
 
 
+def pair(setting):
+    """Return a setting for rows and columns: one number stands for both."""
+    return setting if isinstance(setting, tuple) else (setting, setting)
+
+
 class Case(NamedTuple):
-    """A layer with square kernels, and the batch it is given."""
+    """A layer and the batch it is given. Kernel and settings: one number, or a pair for rows and columns."""
 
     name: str
     images: int
@@ -17,10 +23,16 @@ class Case(NamedTuple):
     height: int
     width: int
     filters: int
-    kernel: int
-    stride: int
-    padding: int
+    kernel: int | tuple[int, int]
+    stride: int | tuple[int, int]
+    padding: int | tuple[int, int]
     groups: int = 1
+    dilation: int | tuple[int, int] = 1
+
+    @property
+    def pairs(self):
+        """Kernel, stride, padding and dilation, each for rows and columns."""
+        return tuple(map(pair, (self.kernel, self.stride, self.padding, self.dilation)))
 
     @property
     def input_shape(self):
@@ -28,26 +40,28 @@ class Case(NamedTuple):
 
     @property
     def weight_shape(self):
-        return self.filters, self.channels // self.groups, self.kernel, self.kernel
+        return self.filters, self.channels // self.groups, *pair(self.kernel)
 
     @property
     def output_shape(self):
-        rows, columns = ((side + 2 * self.padding - self.kernel) // self.stride + 1
-                         for side in (self.height, self.width))
+        rows, columns = ((side + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
+                         for side, kernel, stride, padding, dilation
+                         in zip((self.height, self.width), *self.pairs, strict=True))
         return self.images, self.filters, rows, columns
 
     @property
     def operations(self):
         """Multiplications and additions of the plain sums: the same number in every direction."""
-        images, filters, rows, columns = self.output_shape
-        return 2 * images * filters * rows * columns * self.channels // self.groups * self.kernel**2
+        return 2 * math.prod(self.output_shape) * math.prod(self.weight_shape[1:])
 
     @property
     def text(self):
         """The layer in one line, as in "8x64x56x56 -> 128, 3x3, stride 2, padding 1"."""
-        more = [f"{self.kernel}x{self.kernel}"]
-        more += [f"stride {self.stride}"] if self.stride > 1 else []
-        more += [f"padding {self.padding}"] if self.padding else []
+        kernel, *settings = self.pairs
+        more = ["x".join(map(str, kernel))]
+        for name, both, plain in zip(("stride", "padding", "dilation"), settings, (1, 0, 1), strict=True):
+            if both != (plain, plain):
+                more.append(f"{name} {'x'.join(map(str, both[:1] if both[0] == both[1] else both))}")
         more += [f"groups {self.groups}"] if self.groups > 1 else []
         return f"{'x'.join(map(str, self.input_shape))} -> {self.filters}, {', '.join(more)}"
 
