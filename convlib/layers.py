@@ -780,8 +780,8 @@ class Dropout(Layer):
 
     Notes
     -----
-    Called with an array of floating numbers of any shape. Source: chapter "A first deep
-    model on real digits", formula eq-dropout.
+    A layer as in the chapter "Layers and models", for arrays of any shape. Source: chapter
+    "A first deep model on real digits", formula eq-dropout.
     """
 
     def __init__(self, p=0.5, *, rng=None):
