@@ -140,8 +140,11 @@ def _local_cluster(workers):
                 "dashboard_address": "127.0.0.1:0", "scheduler_kwargs": {"dashboard": False},
                 "silence_logs": logging.CRITICAL, "preload": "convlib.cluster"}
     cluster, before, changed = _distributed().LocalCluster, dict(os.environ), []
+    import dask
+
     try:
-        with (tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+        with (dask.config.set({"distributed.worker.profile.enabled": False}),
+              tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
               cluster(local_directory=folder, **settings) as started):
             changed += [name for name, value in os.environ.items() if before.get(name) != value]
             yield started
