@@ -11,12 +11,14 @@ NumPy alone; later chapters add theirs, and their rules.
 """
 
 import warnings
+from collections.abc import Callable
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
 from convlib import numpy_kernels
-from convlib.kernels import fourier, places
+from convlib.kernels import places
 from convlib.reduction import is_wide
 
 __all__ = [
@@ -32,17 +34,7 @@ __all__ = [
     "only_local",
     "choose",
     "check_algorithm",
-    "fourier_work",
-    "FEW",
-    "FOURIER",
-    "FOURIER_ALONE",
-    "FOURIER_WEIGHTS",
-    "ENOUGH_CHANNELS",
-    "PLANES_AT_HAND",
-    "choose_forward",
-    "choose_input_grad",
-    "choose_weight_grad",
-    "choose_bias_grad",
+    "Algorithm",
     "get_winograd",
     "set_winograd",
 ]
@@ -207,154 +199,57 @@ def check_algorithm(algorithm, geometry, dtype):
 
 # Chapter "Choosing" (chapters/choosing.ipynb)
 
+class Algorithm(NamedTuple):
+    """How an algorithm is called: the contract of the table.
+
+    Source: chapter "Choosing".
+    """
+
+    suits: Callable
+    forward: Callable
+    input_grad: Callable
+    weight_grad: Callable
+
+
 try:
-    from convlib.kernels import (
-        channels,
-        depthwise,
-        direct,
-        gemm,
-        loops,
-        small,
-        thin,
-        winograd,
-    )
+    from convlib.kernels import few, loops, planes, product, scatter, weights
 
     ALGORITHMS |= {
-        "tiny": small, "thin": thin, "depthwise": depthwise, "winograd": winograd,
-        "channels": channels, "gemm": gemm, "direct": direct, "loops": loops,
-    }  # fmt: skip
+        "few": few,
+        "planes": planes,
+        "product": Algorithm(
+            product.suits, product.forward, scatter.input_grad, weights.weight_grad
+        ),
+        "loops": loops,
+    }
 except ImportError:
     MISSING += ["Numba is missing"]
     warnings.warn("Numba is missing: convlib computes with NumPy alone", stacklevel=2)
 
-ALGORITHMS |= {"fft": fourier}
-LOCAL_ERROR |= {
-    "tiny": True, "thin": True, "depthwise": True, "channels": True, "gemm": True,
-    "direct": True, "loops": True, "winograd": False, "fft": False,
-}  # fmt: skip
-FALLBACKS[:] = "direct", "loops", "numpy"
+LOCAL_ERROR |= {"few": True, "planes": True, "product": True, "winograd": False, "loops": True}
+FALLBACKS[:] = "loops", "numpy"
 
 
-def fourier_work(geometry):
-    """Return how many multiplications values at many points take (chapter "Choosing")."""
-    g = geometry
-    rows, columns = fourier.points(g)
-    half, number = columns // 2 + 1, rows * columns
-    kernels = g.out_channels * g.in_channels // g.groups
-    transforms = 2 * g.batch * (g.in_channels + g.out_channels) * number * np.log2(number)
-    kernel_values = 4 * kernels * rows * g.kernel_width * (g.kernel_height + half)
-    products = 4 * g.batch * kernels * rows * half
-    return int(transforms + kernel_values + products)
-
-
-FEW = 20_000  # up to so many multiplications, tiny planes are best
-FOURIER = 8  # a multiplication of the values takes as long as so many of the sums,
-FOURIER_ALONE = 5  # or so many, where each channel is alone,
-FOURIER_WEIGHTS = 1.5  # times this for the gradient of the weights
-ENOUGH_CHANNELS = 16  # on both sides: transforms and packing are shared by so many, and pay
-PLANES_AT_HAND = 64  # the planes of so many channels stay near: rows straight into the output
-
-
-def _fourier_pays(geometry, factor=1):
-    """Whether values at many points take less time than sums."""
-    alone = geometry.in_channels == geometry.groups
-    factor *= FOURIER_ALONE if alone else FOURIER
-    return factor * fourier_work(geometry) < work(geometry)
-
-
-def _is_thin(geometry):
-    """Whether one side has few channels."""
-    g = geometry
-    return min(g.in_channels, g.out_channels) // g.groups < ENOUGH_CHANNELS
-
-
-def _choose_correlation(sources, geometry, can):
-    """Name the algorithm that makes images from the images of so many channels."""
-    if work(geometry) <= FEW and can("tiny"):
-        return "tiny"
+def _choose(geometry, can):
+    """Name the algorithm for an output."""
+    for name in ("few", "winograd"):
+        if can(name):
+            return name
     if _has_few_places(geometry):
         return "places"
-    if not _is_thin(geometry) and can("winograd"):
-        return "winograd"
-    if _fourier_pays(geometry) and can("fft"):
-        return "fft"
-    if can("depthwise"):
-        return "depthwise"
-    single = geometry.kernel_height * geometry.kernel_width == 1
-    few_planes = sources // geometry.groups <= PLANES_AT_HAND
-    at_hand = few_planes and not single and geometry.stride == (1, 1)
-    if (_is_thin(geometry) or at_hand) and can("thin"):
-        return "thin"
-    if _is_thin(geometry) or single:
-        return _first(("gemm", "direct"), can)
-    return _first(("channels", "gemm", "direct"), can)
+    return _first(("planes", "product"), can)
 
 
-def choose_forward(geometry, can):
-    """Name the algorithm for an output (chapter "Choosing")."""
-    return _choose_correlation(geometry.in_channels, geometry, can)
-
-
-def choose_input_grad(geometry, can):
-    """Name the algorithm for a learning flow (chapter "Choosing")."""
-    return _choose_correlation(geometry.out_channels, geometry, can)
-
-
-def choose_weight_grad(geometry, can):
-    """Name the algorithm for the gradient of the weights (chapter "Choosing")."""
-    if work(geometry) <= FEW and can("tiny"):
-        return "tiny"
-    if _has_few_places(geometry):
-        return "places"
-    if not _is_thin(geometry) and can("winograd"):
-        return "winograd"
-    if _fourier_pays(geometry, FOURIER_WEIGHTS) and can("fft"):
-        return "fft"
-    if can("depthwise"):
-        return "depthwise"
-    if _is_thin(geometry) and can("thin"):
-        return "thin"
-    return _first(("gemm", "direct"), can)
-
-
-def choose_bias_grad(size):
-    """Name the algorithm for the gradient of the biases, from so many values (chapter "Choosing")."""
-    name = "tiny" if size <= FEW else "thin"
-    return name if name in ALGORITHMS else "numpy"
-
-
-RULES |= {
-    "forward": choose_forward,
-    "input_grad": choose_input_grad,
-    "weight_grad": choose_weight_grad,
-    "bias_grad": choose_bias_grad,
-}
+RULES |= {"forward": _choose, "input_grad": _choose, "weight_grad": _choose}
 
 
 def get_winograd():
-    """Return whether Winograd's algorithm, and the FFT, may be chosen (chapter "Choosing")."""
+    """Return whether Winograd's algorithm may be chosen (chapter "Choosing")."""
     return not only_local()
 
 
 def set_winograd(on):
-    """Allow Winograd's algorithm and the FFT, or switch both off, for the whole process.
-
-    They are faster than the others where they are chosen, and a little less exact: their error
-    at a result may be as large as about 1e-4 (float32) of the largest number that it reads,
-    times the sum of its weights; where it would be larger, the call falls back. Without them,
-    the error is bounded by the products that the result itself reads
-    (`convlib.algorithms.LOCAL_ERROR`). Both are on at first. A call that names
-    `algorithm="winograd"` or `"fft"` gets it in any case.
-
-    Parameters
-    ----------
-    on : bool
-        False: no call chooses an algorithm whose error is not local. True: as at first.
-
-    Raises
-    ------
-    TypeError
-        If `on` is neither True nor False.
+    """Allow Winograd's algorithm or switch it off, for the whole process.
 
     Notes
     -----

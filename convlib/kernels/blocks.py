@@ -1,419 +1,240 @@
-# Exported from chapters/ by tools/export.py: edit the chapter, not this file.
-"""Several vectors at once inside Numba functions: they stay in registers as a tuple.
+"""One block of registers: a tuple of rows of vectors. Everything multiplies with it."""
 
-Chapter "Tiles in vectors" builds this module on the vectors of chapter "Planes and vectors".
-"""
-
-import numba
-import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from convlib.kernels.planes import fill
-from convlib.kernels.shuffles import transpose
-from convlib.kernels.simd import VectorType, address_of, check_array, check_written, compiled, lanes, lanes_of
+from convlib.kernels import simd
+from convlib.kernels.simd import VectorType, address_of, check_array, check_written, compiled
+from convlib.kernels.tuning import ROWS, VECTORS
 
-__all__ = [
-    "COLUMNS",
-    "zeros_like",
-    "load_many",
-    "store_many",
-    "load_block",
-    "store_block",
-    "add_products",
-    "linear_map",
-    "add_to_all",
-    "add_zero_times",
-    "add_vectors",
-    "channels_to_lanes",
-    "lanes_to_channels",
-]
+SHAPE = ((0,) * VECTORS,) * ROWS
 
 
-# Chapter "Tiles in vectors" (chapters/tiles.ipynb)
+def _kind(array, shape):
+    """The type of a block as wide and high as `shape`."""
+    return types.UniTuple(types.UniTuple(VectorType(array.dtype), shape.dtype.count), shape.count)
+
 
 def _place(context, builder, array_type, array, index, kind):
-    """The address of array[index], where a vector begins."""
     address = address_of(context, builder, array_type, array, index)
     return builder.bitcast(address, kind.as_pointer())
 
 
+def _spread(builder, number, kind):
+    """A vector of one number."""
+    empty = ir.Constant(kind, ir.Undefined)
+    first = builder.insert_element(empty, number, ir.Constant(ir.IntType(32), 0))
+    return builder.shuffle_vector(first, empty, simd._zeros(kind.count))
+
+
+def _fused(builder, a, b, c):
+    suffix = "f32" if isinstance(a.type.element, ir.FloatType) else "f64"
+    function = ir.FunctionType(a.type, [a.type] * 3)
+    name = f"llvm.fmuladd.v{a.type.count}{suffix}"
+    return builder.call(cgutils.get_or_insert_function(builder.module, function, name), [a, b, c])
+
+
+def _rows(builder, block):
+    return [cgutils.unpack_tuple(builder, row) for row in cgutils.unpack_tuple(builder, block)]
+
+
+def _pack(builder, rows):
+    return cgutils.pack_array(builder, [cgutils.pack_array(builder, row) for row in rows])
+
+
 def _steps(builder, place, step, count):
-    """The places place, place + step, place + 2 * step, ..."""
     places = [place]
     while len(places) < count:
         places.append(builder.add(places[-1], step))
     return places
 
 
-def _fused(builder, a, b, c):
-    """The vector a * b + c."""
-    suffix = "f32" if isinstance(a.type.element, ir.FloatType) else "f64"
-    function = cgutils.get_or_insert_function(
-        builder.module,
-        ir.FunctionType(a.type, [a.type] * 3),
-        f"llvm.fmuladd.v{a.type.count}{suffix}",
-    )
-    return builder.call(function, [a, b, c])
+def _vectors(context, builder, array_type, array, place, count):
+    """The addresses of some vectors side by side."""
+    kind = context.get_value_type(VectorType(array_type.dtype))
+    beside = ir.Constant(place.type, kind.count)
+    places = _steps(builder, place, beside, count)
+    return [_place(context, builder, array_type, array, each, kind) for each in places]
 
 
-def _read(context, builder, array_type, array, places, vector):
-    """The vectors that begin at some places of an array."""
-    kind = context.get_value_type(vector)
-    vectors = []
-    for place in places:
-        address = _place(context, builder, array_type, array, place, kind)
-        vectors.append(builder.load(address, align=vector.dtype.bitwidth // 8))
-    return vectors
-
-
-def _write(context, builder, array_type, array, places, vectors):
-    """Write vectors to some places of an array."""
-    for place, value in zip(places, vectors, strict=True):
-        address = _place(context, builder, array_type, array, place, value.type)
-        builder.store(value, address, align=array_type.dtype.bitwidth // 8)
-
-
-def _block_places(builder, place, row_step, count, lanes):
-    """The places of a block's vectors: COLUMNS side by side in each row."""
-    rows = _steps(builder, place, row_step, count // COLUMNS)
-    beside = ir.Constant(place.type, lanes)
-    return [each for row in rows for each in _steps(builder, row, beside, COLUMNS)]
+def _size(vector):
+    return vector.dtype.bitwidth // 8
 
 
 @intrinsic
-def _load_block(typing_context, array, place, row_step, like):
-    check_array("load_block", array)
-    vector = VectorType(array.dtype)
+def spread(typing_context, array, index, step, shape):
+    """The block whose rows hold array[index], array[index + step], ... in every lane."""
+    block = _kind(array, shape)
 
     def generate(context, builder, signature, arguments):
-        places = _block_places(builder, *arguments[1:3], like.count, vector.lanes)
-        kind = signature.args[0]
-        vectors = _read(context, builder, kind, arguments[0], places, vector)
-        return cgutils.pack_array(builder, vectors)
+        kind = context.get_value_type(block.dtype.dtype)
+        rows = []
+        for place in _steps(builder, *arguments[1:3], block.count):
+            number = builder.load(address_of(context, builder, signature.args[0], arguments[0], place))
+            rows.append([_spread(builder, number, kind)] * block.dtype.count)
+        return _pack(builder, rows)
 
-    return types.UniTuple(vector, like.count)(array, types.intp, types.intp, like), generate
+    return block(array, types.intp, types.intp, shape), generate
 
 
 @intrinsic
-def _store_block(typing_context, array, place, row_step, block):
-    check_written("store_block", array, block)
+def nought(typing_context, array, shape):
+    """The block of zeros."""
+    block = _kind(array, shape)
 
     def generate(context, builder, signature, arguments):
-        lanes = block.dtype.lanes
-        places = _block_places(builder, *arguments[1:3], block.count, lanes)
-        values = cgutils.unpack_tuple(builder, arguments[3])
-        _write(context, builder, signature.args[0], arguments[0], places, values)
+        zero = ir.Constant(context.get_value_type(block.dtype.dtype), None)
+        return _pack(builder, [[zero] * block.dtype.count] * block.count)
+
+    return block(array, shape), generate
+
+
+@intrinsic
+def multiply(typing_context, block, left, i, row_step, right, j):
+    """block + left[i + r * row_step] * right[j ...], for every row r."""
+    check_array("multiply", left), check_array("multiply", right)
+    vector = block.dtype.dtype
+
+    def generate(context, builder, signature, arguments):
+        rows = _rows(builder, arguments[0])
+        places = _vectors(context, builder, signature.args[4], arguments[4], arguments[5], len(rows[0]))
+        columns = [builder.load(place, align=_size(vector)) for place in places]
+        sums = []
+        for row, place in zip(rows, _steps(builder, *arguments[2:4], len(rows)), strict=True):
+            address = address_of(context, builder, signature.args[1], arguments[1], place)
+            factor = _spread(builder, builder.load(address), columns[0].type)
+            sums.append([_fused(builder, factor, x, s) for x, s in zip(columns, row, strict=True)])
+        return _pack(builder, sums)
+
+    return block(block, left, types.intp, types.intp, right, types.intp), generate
+
+
+@intrinsic
+def dots(typing_context, block, left, i, row_step, right, j, table, k):
+    """block[r][c] + left[i + r * row_step ...] * right[j + table[k + c] ...], lane by lane."""
+    check_array("dots", left), check_array("dots", right)
+    vector = block.dtype.dtype
+
+    def generate(context, builder, signature, arguments):
+        kind, rows = context.get_value_type(vector), _rows(builder, arguments[0])
+
+        def vectors(which, places):
+            return [builder.load(_place(context, builder, signature.args[which], arguments[which], each, kind),
+                                 align=_size(vector)) for each in places]
+
+        entries = _steps(builder, arguments[7], ir.Constant(arguments[7].type, 1), len(rows[0]))
+        offsets = [builder.load(address_of(context, builder, signature.args[6], arguments[6], each)) for each in entries]
+        columns = vectors(4, [builder.add(arguments[5], offset) for offset in offsets])
+        lines = vectors(1, _steps(builder, *arguments[2:4], len(rows)))
+        return _pack(builder, [[_fused(builder, line, x, s) for x, s in zip(columns, row, strict=True)]
+                               for line, row in zip(lines, rows, strict=True)])
+
+    n = types.intp
+    return block(block, left, n, n, right, n, table, n), generate
+
+
+@intrinsic
+def together(typing_context, a, b):
+    """The sum of two blocks."""
+
+    def generate(context, builder, signature, arguments):
+        pairs = zip(*(_rows(builder, each) for each in arguments), strict=True)
+        return _pack(builder, [[builder.fadd(x, y) for x, y in zip(*rows, strict=True)] for rows in pairs])
+
+    return a(a, b), generate
+
+
+@intrinsic
+def put(typing_context, array, index, row_step, block):
+    """Write the rows of a block to array[index ...], array[index + row_step ...], ..."""
+    check_written("put", array, block.dtype)
+
+    def generate(context, builder, signature, arguments):
+        rows = _rows(builder, arguments[3])
+        for row, place in zip(rows, _steps(builder, *arguments[1:3], len(rows)), strict=True):
+            places = _vectors(context, builder, signature.args[0], arguments[0], place, len(row))
+            for value, each in zip(row, places, strict=True):
+                builder.store(value, each, align=_size(block.dtype.dtype))
         return context.get_dummy_value()
 
     return types.void(array, types.intp, types.intp, block), generate
 
 
 @intrinsic
-def _load_many(typing_context, array, place, step, like):
-    check_array("load_many", array)
+def load_between(typing_context, array, index, first, last):
+    """The vector at array[index ...], zero outside the lanes first .. last - 1, which alone are read."""
+    check_array("load_between", array)
     vector = VectorType(array.dtype)
 
     def generate(context, builder, signature, arguments):
-        places = _steps(builder, *arguments[1:3], like.count)
-        kind = signature.args[0]
-        vectors = _read(context, builder, kind, arguments[0], places, vector)
-        return cgutils.pack_array(builder, vectors)
-
-    return types.UniTuple(vector, like.count)(array, types.intp, types.intp, like), generate
-
-
-@intrinsic
-def _store_many(typing_context, array, place, step, vectors):
-    check_written("store_many", array, vectors)
-
-    def generate(context, builder, signature, arguments):
-        places = _steps(builder, *arguments[1:3], vectors.count)
-        values = cgutils.unpack_tuple(builder, arguments[3])
-        _write(context, builder, signature.args[0], arguments[0], places, values)
-        return context.get_dummy_value()
-
-    return types.void(array, types.intp, types.intp, vectors), generate
-
-
-COLUMNS = 2  # vectors in a row of a block
-
-
-@intrinsic
-def _add_products(typing_context, block, left, i, left_step, right, j, right_step):
-    check_array("add_products", left), check_array("add_products", right)
-    vector = block.dtype
-
-    def generate(context, builder, signature, arguments):
-        results = cgutils.unpack_tuple(builder, arguments[0])
         kind = context.get_value_type(vector)
-        empty = ir.Constant(kind, ir.Undefined)
-        first = ir.Constant(ir.VectorType(ir.IntType(32), vector.lanes), [0] * vector.lanes)
-        places = _steps(builder, *arguments[5:], COLUMNS)
-        columns = _read(context, builder, signature.args[4], arguments[4], places, vector)
-        sums = []
-        for place in _steps(builder, *arguments[2:4], len(results) // COLUMNS):
-            number = builder.load(
-                address_of(context, builder, signature.args[1], arguments[1], place)
-            )
-            lane = builder.insert_element(empty, number, ir.Constant(ir.IntType(32), 0))
-            row = builder.shuffle_vector(lane, empty, first)
-            for column in columns:
-                sums.append(_fused(builder, row, column, results[len(sums)]))
-        return cgutils.pack_array(builder, sums)
+        place = _place(context, builder, signature.args[0], *arguments[:2], kind)
+        before, until = (simd._first_lanes(builder, each, kind.count) for each in arguments[2:])
+        mask = builder.and_(builder.not_(before), until)
+        align = ir.Constant(ir.IntType(32), _size(vector))
+        return simd._masked(builder, "load", kind, kind, [place, align, mask, ir.Constant(kind, None)])
 
-    numbers = types.intp
-    return block(block, left, numbers, numbers, right, numbers, numbers), generate
-
-
-def _combination(builder, coefficients, vectors):
-    """The sum of coefficient * vector; zeros and ones cost nothing."""
-    terms = [term for term in zip(coefficients, vectors, strict=True) if term[0] != 0]
-    terms.sort(key=lambda term: (term[0] != 1, term[0] != -1))
-    total = None
-    for coefficient, x in terms:
-        factor = ir.Constant(x.type, [float(coefficient)] * x.type.count)
-        if total is None:
-            total = x if coefficient == 1 else builder.fmul(x, factor)
-        elif coefficient == 1:
-            total = builder.fadd(total, x)
-        elif coefficient == -1:
-            total = builder.fsub(total, x)
-        else:
-            total = _fused(builder, x, factor, total)
-    return total
-
-
-def _is_pair(row, other):
-    """Whether two rows agree in even places and differ in sign in odd ones."""
-    even, odd = row[::2] == other[::2], [-x for x in row[1::2]] == other[1::2]
-    return even and odd and any(row[::2]) and any(row[1::2])
-
-
-def _products(builder, matrix, vectors):
-    """The vectors matrix * vectors."""
-    results = []
-    while len(results) < len(matrix):
-        row, *others = matrix[len(results) :]
-        if others and _is_pair(row, others[0]):
-            even = _combination(builder, row[::2], vectors[::2])
-            odd = _combination(builder, row[1::2], vectors[1::2])
-            results += [builder.fadd(even, odd), builder.fsub(even, odd)]
-        else:
-            results.append(_combination(builder, row, vectors))
-    return results
+    return vector(array, types.intp, types.intp, types.intp), generate
 
 
 @intrinsic
-def _zeros_like(typing_context, array, like):
-    vector = VectorType(array.dtype)
+def take(typing_context, array, index, row_step, shape):
+    """The block at array[index ...], array[index + row_step ...], ..."""
+    check_array("take", array)
+    block = _kind(array, shape)
 
     def generate(context, builder, signature, arguments):
-        zero = ir.Constant(context.get_value_type(vector), None)
-        return cgutils.pack_array(builder, [zero] * like.count)
+        rows = []
+        for place in _steps(builder, *arguments[1:3], block.count):
+            places = _vectors(context, builder, signature.args[0], arguments[0], place, block.dtype.count)
+            rows.append([builder.load(each, align=_size(block.dtype.dtype)) for each in places])
+        return _pack(builder, rows)
 
-    return types.UniTuple(vector, like.count)(array, like), generate
+    return block(array, types.intp, types.intp, shape), generate
 
 
 @intrinsic
-def _add_to_all(typing_context, vectors, vector):
+def slide(typing_context, block, plane, place, steps, weights, i, taps):
+    """Add a column of taps to rows below each other: each line of the plane is read once.
+
+    steps is (from line to line, from phase to phase, from tap to tap); taps is a tuple (taps, stride) of tuples of
+    that length: block[r] + weights[i + u * steps[2]] * line r * stride + u, for all u.
+    """
+    check_array("slide", plane), check_array("slide", weights)
+    vector, (height, stride) = block.dtype.dtype, (each.count for each in taps)
+
     def generate(context, builder, signature, arguments):
-        values = cgutils.unpack_tuple(builder, arguments[0])
-        return cgutils.pack_array(builder, [builder.fadd(x, arguments[1]) for x in values])
+        kind = context.get_value_type(vector)
+        sums = [row[0] for row in _rows(builder, arguments[0])]
+        pitch, phase, tap = cgutils.unpack_tuple(builder, arguments[3])
+        factors = []
+        for each in _steps(builder, arguments[5], tap, height):
+            number = builder.load(address_of(context, builder, signature.args[4], arguments[4], each))
+            factors.append(_spread(builder, number, kind))
+        starts = _steps(builder, arguments[2], phase, stride)
+        for line in range((len(sums) - 1) * stride + height):
+            at = starts[line % stride]
+            starts[line % stride] = builder.add(at, pitch)
+            cells = builder.load(_place(context, builder, signature.args[1], arguments[1], at, kind), align=_size(vector))
+            for u in range(line % stride, height, stride):
+                r = (line - u) // stride
+                if 0 <= r < len(sums):
+                    sums[r] = _fused(builder, factors[u], cells, sums[r])
+        return _pack(builder, [[each] for each in sums])
 
-    return vectors(vectors, vector), generate
-
-
-@intrinsic
-def _add_vectors(typing_context, vectors, others):
-    def generate(context, builder, signature, arguments):
-        pairs = zip(*(cgutils.unpack_tuple(builder, each) for each in arguments), strict=True)
-        return cgutils.pack_array(builder, [builder.fadd(x, y) for x, y in pairs])
-
-    return vectors(vectors, others), generate
-
-
-@intrinsic
-def _add_zero_times(typing_context, check, vectors):
-    def generate(context, builder, signature, arguments):
-        result = arguments[0]
-        zero = ir.Constant(result.type, None)
-        for value in cgutils.unpack_tuple(builder, arguments[1]):
-            result = _fused(builder, value, zero, result)
-        return result
-
-    return check(check, vectors), generate
-
-
-def _linear_map(matrix):
-    rows = [list(row) for row in matrix]
-
-    @intrinsic
-    def apply(typing_context, vectors):
-        def generate(context, builder, signature, arguments):
-            values = cgutils.unpack_tuple(builder, arguments[0])
-            return cgutils.pack_array(builder, _products(builder, rows, values))
-
-        return types.UniTuple(vectors.dtype, len(rows))(vectors), generate
-
-    return apply
-
-
-def _check_vectors(array, place, step, count, numbers):
-    """Raise IndexError unless `count` pieces of so many numbers lie inside the array."""
-    for start in (place, place + (count - 1) * step):
-        if start < 0 or start > array.size - numbers:
-            raise IndexError("a vector reaches outside its array")
-
-
-def _quiet(function):
-    """A processor does not warn of infinity."""
-
-    def quietly(*arguments):
-        with np.errstate(over="ignore", invalid="ignore"):
-            return function(*arguments)
-
-    return quietly
-
-
-def _plain_load(array, place, step, like):
-    numbers = lanes_of(array.dtype)
-    _check_vectors(array, place, step, len(like), numbers)
-    places = [place + k * step for k in range(len(like))]
-    return tuple(array[at : at + numbers].copy() for at in places)
-
-
-def _plain_store(array, place, step, vectors):
-    _check_vectors(array, place, step, len(vectors), len(vectors[0]))
-    for k, vector in enumerate(vectors):
-        array[place + k * step : place + k * step + len(vector)] = vector
-
-
-def _plain_load_block(array, place, row_step, like):
-    rows = [place + k * row_step for k in range(len(like) // COLUMNS)]
-    return sum((_plain_load(array, row, lanes_of(array.dtype), (0,) * COLUMNS)
-                for row in rows), ())
-
-
-def _plain_store_block(array, place, row_step, block):
-    for k in range(0, len(block), COLUMNS):
-        row = place + k // COLUMNS * row_step
-        _plain_store(array, row, len(block[0]), block[k : k + COLUMNS])
-
-
-def _plain_add_products(block, left, i, left_step, right, j, right_step):
-    columns = _plain_load(right, j, right_step, (0,) * COLUMNS)
-    rows = len(block) // COLUMNS
-    _check_vectors(left, i, left_step, rows, 1)
-    numbers = [left[i + k * left_step] for k in range(rows)]
-    products = [number * column for number in numbers for column in columns]
-    return tuple(x + y for x, y in zip(block, products, strict=True))
-
-
-def _plain_map(matrix):
-    rows = [[float(number) for number in row] for row in matrix]
-
-    def row_times(row, vectors):
-        products = [
-            vector * vector.dtype.type(number)
-            for number, vector in zip(row, vectors, strict=True)
-            if number
-        ]
-        return sum(products[1:], products[0])
-
-    return _quiet(lambda vectors: tuple(row_times(row, vectors) for row in rows))
-
-
-def _plain_zeros(array, like):
-    return tuple(np.zeros(lanes_of(array.dtype), array.dtype) for _ in like)
-
-
-def _plain_add(vectors, vector):
-    return tuple(each + vector for each in vectors)
-
-
-def _plain_add_vectors(vectors, others):
-    return tuple(x + y for x, y in zip(vectors, others, strict=True))
-
-
-def _plain_add_zero_times(check, vectors):
-    return check + sum(0 * each for each in vectors)
-
-
-if numba.config.DISABLE_JIT:
-    zeros_like, load_many, store_many = _plain_zeros, _plain_load, _plain_store
-    load_block, store_block = _plain_load_block, _plain_store_block
-    add_products, linear_map = _quiet(_plain_add_products), _plain_map
-    add_to_all, add_zero_times = _quiet(_plain_add), _quiet(_plain_add_zero_times)
-    add_vectors = _quiet(_plain_add_vectors)
-else:
-    zeros_like, linear_map = _zeros_like, _linear_map
-    add_to_all, add_vectors, add_zero_times = _add_to_all, _add_vectors, _add_zero_times
-    if numba.config.BOUNDSCHECK:
-        _check = compiled(_check_vectors)
-
-        @compiled
-        def load_many(array, place, step, like):
-            _check(array, place, step, len(like), lanes(array))
-            return _load_many(array, place, step, like)
-
-        @compiled
-        def store_many(array, place, step, vectors):
-            _check(array, place, step, len(vectors), lanes(array))
-            _store_many(array, place, step, vectors)
-
-        @compiled
-        def load_block(array, place, row_step, like):
-            _check(array, place, row_step, len(like) // COLUMNS, COLUMNS * lanes(array))
-            return _load_block(array, place, row_step, like)
-
-        @compiled
-        def store_block(array, place, row_step, block):
-            _check(array, place, row_step, len(block) // COLUMNS, COLUMNS * lanes(array))
-            _store_block(array, place, row_step, block)
-
-        @compiled
-        def add_products(block, left, i, left_step, right, j, right_step):
-            _check(left, i, left_step, len(block) // COLUMNS, 1)
-            _check(right, j, right_step, COLUMNS, lanes(right))
-            return _add_products(block, left, i, left_step, right, j, right_step)
-    else:
-        load_many, store_many = _load_many, _store_many
-        load_block, store_block, add_products = _load_block, _store_block, _add_products
+    n = types.intp
+    return block(block, plane, n, steps, weights, n, taps), generate
 
 
 @compiled
-def channels_to_lanes(source, i, step, rows, columns, target, j):
-    """Write source[i + row * step + column] to target[j + column * lanes + row].
-
-    Rows that are missing in a vector become zeros (chapter "Tiles in vectors").
-    """
-    n = lanes(source)
-    if rows == n and columns >= n:
-        for begin in range(0, columns, n):
-            c = min(begin, columns - n)
-            transpose(source, i + c, step, target, j + c * n, n)
-    else:
-        for c in range(columns):
-            for r in range(rows):
-                target[j + c * n + r] = source[i + r * step + c]
-            fill(target[j + c * n + rows : j + (c + 1) * n], 0)
+def row_of(block, r):
+    """The first vector of a row."""
+    return block[r][0]
 
 
 @compiled
-def lanes_to_channels(source, i, place_step, places, channels, target, j, step):
-    """Write source[i + place * place_step + channel] to target[j + channel * step + place].
-
-    The way back (chapter "Tiles in vectors").
-    """
-    n = lanes(source)
-    if channels == n and places >= n:
-        for begin in range(0, places, n):
-            p = min(begin, places - n)
-            transpose(source, i + p * place_step, place_step, target, j + p, step)
-    else:
-        for c in range(channels):
-            for p in range(places):
-                target[j + c * step + p] = source[i + p * place_step + c]
+def share(job, jobs, count):
+    """Which of `count` things are a job's."""
+    return job * count // jobs, (job + 1) * count // jobs

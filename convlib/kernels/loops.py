@@ -8,7 +8,6 @@ dilation, groups".
 import numpy as np
 
 from convlib.kernels.simd import compiled
-from convlib.kernels.small import settings
 from convlib.shapes import output_shape
 
 __all__ = ["conv2d", "conv2d_backward", "suits", "forward", "input_grad", "weight_grad"]
@@ -78,6 +77,12 @@ def conv2d_backward(input, weight, grad_output, stride, corner, dilation, groups
 
 # Chapter "Choosing" (chapters/choosing.ipynb)
 
+def _settings(geometry):
+    """Stride, zeros above and to the left, dilation and groups."""
+    g = geometry
+    return g.stride, (g.padding[0][0], g.padding[1][0]), g.dilation, g.groups
+
+
 def suits(geometry, dtype):
     """Tell whether the loops can compute a layer: in float32 and float64 (chapter "Choosing")."""
     return np.dtype(dtype).char in "fd"
@@ -86,7 +91,7 @@ def suits(geometry, dtype):
 def forward(input, weight, bias, geometry, jobs):
     """Return the output, whatever the numbers; one job does it all (chapter "Choosing")."""
     output = np.empty(output_shape(geometry), input.dtype)
-    conv2d(input, weight, bias, *settings(geometry), output)
+    conv2d(input, weight, bias, *_settings(geometry), output)
     return output
 
 
@@ -94,7 +99,7 @@ def input_grad(weight, grad_output, geometry, jobs):
     """Return the learning flow, whatever the numbers (chapter "Choosing")."""
     grad_input = np.empty(geometry[:4], weight.dtype)
     conv2d_backward(
-        grad_input, weight, grad_output, *settings(geometry), True, grad_input
+        grad_input, weight, grad_output, *_settings(geometry), True, grad_input
     )
     return grad_input
 
@@ -105,6 +110,6 @@ def weight_grad(input, grad_output, geometry, jobs):
     size = g.out_channels, g.in_channels // g.groups, g.kernel_height, g.kernel_width
     grad_weight = np.empty(size, input.dtype)
     conv2d_backward(
-        input, grad_weight, grad_output, *settings(geometry), False, grad_weight
+        input, grad_weight, grad_output, *_settings(geometry), False, grad_weight
     )
     return grad_weight
