@@ -1,13 +1,15 @@
 """The compiled kernels in memory that ends exactly where it should: tests/test_bounds.py runs this as a program.
 
-    python tests/check_kernels.py margins|pages LAYERS
+    python tests/check_kernels.py margins|pages LAYERS [NAME=VALUE ...]
 
-All arrays are exactly as large as the plans say. With `margins` they lie between other numbers, which must stay as they
-are. With `pages` they end (or begin) at a page that nobody may touch: one step outside ends the process. What is
-written to begins as NaN, so that nothing is read before it was written. With NUMBA_BOUNDSCHECK=1 or NUMBA_DISABLE_JIT=1
-a step outside is noticed at once; there, memory that is too small must raise an error.
+All arrays are exactly as large as the kernels ask for. With `margins` they lie between other numbers, which must stay
+as they are. With `pages` they end (or begin) at a page that nobody may touch: one step outside ends the process. What
+is written to begins as NaN, so that nothing is read before it was written. With NUMBA_BOUNDSCHECK=1 or
+NUMBA_DISABLE_JIT=1 a step outside is noticed at once; there, memory that is too small must raise an error.
+Numbers of the table of tuning can be given, for small portions: then the compile cache must be one of its own.
 """
 
+import contextlib
 import ctypes
 import itertools
 import mmap
@@ -15,12 +17,25 @@ import sys
 
 import numba
 import numpy as np
+import pytest
 
-from convlib import numpy_kernels, parallel, shapes
-from convlib.kernels import depthwise, direct, gemm, loops, plans, small, thin, winograd
+from convlib.kernels import tuning
+
+for pair in sys.argv[3:]:  # before the kernels read them
+    name, value = pair.split("=")
+    assert hasattr(tuning, name), name
+    setattr(tuning, name, int(value))
+
+from convlib import algorithms, numpy_kernels, parallel, shapes  # noqa: E402
+from convlib.kernels import few, gather, planes, product, scatter, weights, winograd  # noqa: E402
 
 MARGIN = 200
 CHECKED = bool(numba.config.DISABLE_JIT or numba.config.BOUNDSCHECK)
+
+
+def nonsense(dtype):
+    """What memory is full of at first."""
+    return np.nan if np.dtype(dtype).kind == "f" else np.iinfo(dtype).min
 
 
 class Margins:
@@ -34,7 +49,7 @@ class Margins:
         whole = np.full(size + 2 * MARGIN, 77, dtype)
         self.kept.append(whole)
         inner = whole[MARGIN : MARGIN + size]
-        inner[:] = np.nan
+        inner[:] = nonsense(dtype)
         return inner.reshape(shape)
 
     def check(self):
@@ -59,7 +74,7 @@ class Pages:
             assert protect(whole.ctypes.data + begin, page, 0) == 0, "mprotect failed"
         offset = page + (inside - size * np.dtype(dtype).itemsize if self.at_the_end else 0)
         inner = np.frombuffer(memory, dtype, size, offset)
-        inner[:] = np.nan
+        inner[:] = nonsense(dtype)
         return inner.reshape(shape)
 
     def check(self):
@@ -87,80 +102,6 @@ def placed(memory, array):
     return copy
 
 
-def correlate(memory, images, weight, bias, shape, make_plan, geometry, jobs, missing=0):
-    """As `direct._correlate`, in the given memory."""
-    plan, taps, size, space = make_plan(geometry, images.dtype, jobs)
-    packed = memory.array(size, images.dtype)
-    direct.pack_weights(weight, taps, plan.phases, plan.group_weights, packed)
-    output = memory.array(shape, images.dtype)
-    for job in range(jobs):
-        workspace = memory.array(space - missing, images.dtype)
-        direct.correlate_images(job, jobs, images, packed, bias, output, geometry.groups, plan, workspace)
-    return output
-
-
-def in_planes(memory, x, w, b, d, g, jobs, missing=0):
-    """Output and both gradients."""
-    row = direct._one_row(g)
-    images = x.reshape(g.batch, g.in_channels, row.height, row.width)
-    flows = d.reshape(g.batch, g.out_channels, row.out_height, row.out_width)
-    kernels = direct._by_group(w, g)
-    shape = g.batch, g.out_channels, row.out_height, row.out_width
-    yield lambda: correlate(memory, images, kernels, b, shape, plans.forward_plan, row, jobs, missing).reshape(d.shape)
-    turned, zeros = kernels.swapaxes(1, 2), placed(memory, np.zeros(g.in_channels, x.dtype))
-    make_plan = plans.input_grad_plan
-    yield lambda: correlate(memory, flows, turned, zeros, images.shape, make_plan, row, jobs, missing).reshape(x.shape)
-
-    def weight_grad():
-        plan, sections, space = plans.weight_grad_plan(row, x.dtype)
-        grad = memory.array((sections, g.out_channels, w[0].size), x.dtype)
-        for job in range(jobs):
-            workspace = memory.array(space - missing, x.dtype)
-            direct.weight_grad_images(job, jobs, images, flows, grad, g.groups, plan, workspace)
-        return grad.sum(axis=0).reshape(w.shape)
-
-    yield weight_grad
-
-
-
-def simply(memory, x, w, b, d, g, kernels):
-    """The same by the seven loops, or by planes without plans."""
-    output, grad_x, grad_w = (memory.array(each.shape, each.dtype) for each in (d, x, w))
-    settings = small.settings(g)
-    kernels.conv2d(x, w, b, *settings, output)
-    if kernels is loops:
-        loops.conv2d_backward(grad_x, w, d, *settings, True, grad_x)
-        loops.conv2d_backward(x, grad_w, d, *settings, False, grad_w)
-    else:
-        small.conv2d_input_grad(w, d, *settings, grad_x)
-        small.conv2d_weight_grad(x, d, *settings, grad_w)
-    return output, grad_x, grad_w
-
-
-def in_products(memory, x, w, b, d, g, jobs, missing=0):
-    """The same by products of matrices (chapter "The matrix product inside")."""
-    flat, zeros = w.reshape(-1), placed(memory, np.zeros(g.in_channels, x.dtype))
-    forward, back = gemm.forward_plan(g, x.dtype, jobs), gemm.input_grad_plan(g, x.dtype, jobs)
-    plan, sections, space = gemm.weight_grad_plan(g, x.dtype, jobs)
-
-    def lined_up(weights, bias, plan):
-        lined = memory.array(max(0, gemm.weights_size(plan) - missing), x.dtype)
-        for job in range(jobs):
-            gemm.line_up(job, jobs, weights, bias, plan, lined, memory.array(1, x.dtype))
-        return lined
-
-    def run(kernel, shape, space, *arguments):
-        result = memory.array(shape, x.dtype)
-        for job in range(jobs):
-            kernel(job, jobs, *arguments[:-1], result, arguments[-1], memory.array(max(0, space - missing), x.dtype))
-        return result
-
-    yield lambda: run(gemm.correlate, d.shape, forward[1], x, lined_up(flat, b, forward[0]), forward[0])
-    yield lambda: run(gemm.correlate, x.shape, back[1], d, lined_up(flat, zeros, back[0]), back[0])
-    sums = sections, g.out_channels, w[0].size
-    yield lambda: run(gemm.correlate_flow, sums, space, x, d, plan).sum(axis=0).reshape(w.shape)
-
-
 class InMemory:
     """NumPy, but fresh arrays lie in the given memory: modules get it in place of `np`."""
 
@@ -170,18 +111,19 @@ class InMemory:
     def __getattr__(self, name):
         return getattr(np, name)
 
-    def empty(self, shape, dtype):
+    def empty(self, shape, dtype=float):
         return self.memory.array(shape, dtype)
 
-    def zeros(self, shape, dtype):
+    def zeros(self, shape, dtype=float):
         return placed(self.memory, np.zeros(shape, dtype))
 
     def ascontiguousarray(self, array):
         return placed(self.memory, array)
 
 
-def by_module(module, memory, x, w, b, d, g, jobs, missing=0):
-    """Output, both gradients and that of the biases, by an algorithm of its own, all of it in the given memory."""
+@contextlib.contextmanager
+def inside(memory, missing=0):
+    """All memory that the kernels get lies where it is watched; `missing` numbers of it are not there."""
 
     def run(kernel, jobs, space, dtype, *arguments):
         for job in range(jobs):
@@ -190,19 +132,57 @@ def by_module(module, memory, x, w, b, d, g, jobs, missing=0):
     def borrow(name, size, dtype):
         return memory.array(max(0, size - missing), dtype)
 
-    def inside(function, *arguments):
-        before = parallel.run, parallel.borrow, parallel.aligned, thin.np, module.np
-        parallel.run, parallel.borrow, parallel.aligned = run, borrow, memory.array
-        thin.np = module.np = InMemory(memory)
-        try:
-            return function(*arguments, jobs)
-        finally:
-            parallel.run, parallel.borrow, parallel.aligned, thin.np, module.np = before
+    modules = few, gather, planes, product, scatter, weights, winograd
+    with pytest.MonkeyPatch.context() as patch:
+        for name, function in (("run", run), ("borrow", borrow), ("aligned", memory.array)):
+            patch.setattr(parallel, name, function)
+        for module in modules:
+            if hasattr(module, "np"):
+                patch.setattr(module, "np", InMemory(memory))
+        forget(modules)
+        yield
+    forget(modules)
 
-    yield lambda: inside(module.forward, x, w, b, g)
-    yield lambda: inside(module.input_grad, w, d, g)
-    yield lambda: inside(module.weight_grad, x, d, g)
-    yield lambda: inside(thin.bias_grad, d)
+
+def forget(modules):
+    """Plans are made anew, so that their tables lie in the memory that is watched."""
+    for module in modules:
+        for value in list(vars(module).values()):
+            if hasattr(value, "cache_clear"):
+                value.cache_clear()
+
+
+def numbers(memory, random, g, dtype):
+    """Input, weight, bias, flow in whole numbers, and what must come out."""
+    sizes = (g[:4], (g.out_channels, g.in_channels // g.groups, *g[5:7]), (g.out_channels,), shapes.output_shape(g))
+    x, w, b, d = (placed(memory, random.integers(-3, 4, size).astype(dtype)) for size in sizes)
+    passes = {"forward": (x, w, b), "input_grad": (w, d), "weight_grad": (x, d)}
+    oracle = numpy_kernels.conv2d, numpy_kernels.conv2d_input_grad, numpy_kernels.conv2d_weight_grad
+    return passes, [function(*arguments, g) for function, arguments in zip(oracle, passes.values(), strict=True)]
+
+
+def check_layer(memory, random, g, dtype, jobs, names):
+    """One layer by each algorithm that can; return how often memory that is too small was noticed."""
+    passes, expected = numbers(memory, random, g, dtype)
+    noticed = 0
+    for name in names:
+        if not algorithms.suits(name, g, dtype):
+            continue
+        for (direction, arguments), known in zip(passes.items(), expected, strict=True):
+            function = getattr(algorithms.ALGORITHMS[name], direction)
+            with inside(memory):
+                result = function(*arguments, g, jobs)
+            assert result is not None, (name, direction, g)
+            allowed = 1e-4 * np.abs(known).max() if name == "winograd" else 0
+            assert np.abs(result - known).max() <= allowed, (name, direction, g, dtype, jobs)
+            if CHECKED and name not in ("numpy", "places"):
+                try:
+                    with inside(Margins(), missing=60 + max(g.kernel_width, g.out_channels)):
+                        function(*arguments, g, jobs)
+                except (IndexError, ValueError):  # plain slices of NumPy raise ValueError
+                    noticed += 1
+    memory.check()
+    return noticed
 
 
 def for_winograd(random):
@@ -215,31 +195,6 @@ def for_winograd(random):
     return shapes.conv2d_geometry(*sizes, padding=padding)
 
 
-def by_winograd(random, memory, jobs):
-    """One layer by Winograd's algorithm; return how often memory that is too small was noticed."""
-    g, noticed = for_winograd(random), 0
-    winograd.FEW_PIECES = int(random.choice([800_000, 0]))
-    winograd.ranges.RANGE = np.inf  # nothing is left to others
-    winograd._order.cache_clear(), winograd._weights_order.cache_clear()
-    sizes = (g[:4], (g.out_channels, g.in_channels, *g[5:7]), (g.out_channels,), shapes.output_shape(g))
-    x, w, b, d = (placed(memory, random.integers(-3, 4, size).astype("f")) for size in sizes)
-    expected = (
-        numpy_kernels.conv2d(x, w, b, g), numpy_kernels.conv2d_input_grad(w, d, g),
-        numpy_kernels.conv2d_weight_grad(x, d, g),
-    )  # fmt: skip
-    passes = itertools.islice(by_module(winograd, memory, x, w, b, d, g, jobs), 3)
-    for function, known in zip(passes, expected, strict=True):
-        assert np.abs(function() - known).max() <= 1e-4 * np.abs(known).max(), (g, jobs)
-    memory.check()
-    if CHECKED:
-        for function in itertools.islice(by_module(winograd, Margins(), x, w, b, d, g, jobs, missing=1), 3):
-            try:
-                function()
-            except (IndexError, ValueError):
-                noticed += 1
-    return noticed
-
-
 def as_depthwise(random, g):
     """The same layer with one input channel in each group, half of the time with plain kernels of 3 x 3."""
     channels, plain = g.in_channels, random.random() < 0.5
@@ -249,48 +204,19 @@ def as_depthwise(random, g):
 
 
 def main(kind, layers):
-    random = np.random.default_rng(4)
+    random, noticed = np.random.default_rng(4), 0
+    winograd.ranges.RANGE = np.inf  # nothing is left to others
     memories = itertools.cycle([Margins()] if kind == "margins" else [Pages(True), Pages(False)])
-    noticed = 0
     for number in range(layers):
         g = random_layer(random, 3 if numba.config.DISABLE_JIT else 8)
         g = as_depthwise(random, g) if number % 3 == 2 and g.in_channels > 1 else g
-        dtype = np.dtype("fd"[number // 2 % 2])
-        plans.NUMBERS_IN_A_PLANE, plans.TAPS_AT_ONCE, plans.PLACES_AT_ONCE = [(2000, 300, 192), (90, 7, 16)][number % 2]
-        gemm.TAPS_AT_ONCE, gemm.PLACES_SUMMED, gemm.COLUMNS_AT_ONCE = [(96, 128, 2400), (7, 5, 100)][number % 2]
-        gemm.NUMBERS_AT_ONCE, gemm.PLACES_AT_ONCE, gemm.PIECE = [(100_000, 256, 7), (900, 16, 0)][number % 2]
         memory = Margins() if kind == "margins" else next(memories)
-        sizes = (g[:4], (g.out_channels, g.in_channels // g.groups, *g[5:7]), (g.out_channels,), shapes.output_shape(g))
-        x, w, b, d = (placed(memory, random.integers(-3, 4, size).astype(dtype)) for size in sizes)
-        expected = (
-            numpy_kernels.conv2d(x, w, b, g), numpy_kernels.conv2d_input_grad(w, d, g),
-            numpy_kernels.conv2d_weight_grad(x, d, g),
-        )  # fmt: skip
-        jobs = number % 3 + 1
-        both = in_planes, in_products
-        computed = [function() for means in both for function in means(memory, x, w, b, d, g, jobs)]
-        modules = [thin, depthwise] if depthwise.suits(g, dtype) else [thin]
-        for module in modules:
-            *others, biases = [function() for function in by_module(module, memory, x, w, b, d, g, jobs)]
-            np.testing.assert_array_equal(biases, d.sum(axis=(0, 2, 3)))
-            computed += others
-        computed = [computed[k : k + 3] for k in range(0, len(computed), 3)]
-        for results in (*computed, *(simply(memory, x, w, b, d, g, kernels) for kernels in (loops, small))):
-            for result, known in zip(results, expected, strict=True):
-                np.testing.assert_array_equal(result, known, err_msg=str((g, dtype, jobs)))
-        memory.check()
-        if CHECKED:
-            missing = 60 + max(g.kernel_width, g.out_channels)
-            functions = [means(Margins(), x, w, b, d, g, jobs, missing) for means in both]
-            functions += [by_module(module, Margins(), x, w, b, d, g, jobs, missing) for module in modules]
-            for function in itertools.chain(*functions):
-                try:
-                    function()
-                except (IndexError, ValueError):  # plain slices of NumPy raise ValueError
-                    noticed += 1
+        dtype, jobs = np.dtype("fd"[number // 2 % 2]), number % 3 + 1
+        noticed += check_layer(memory, random, g, dtype, jobs, [n for n in algorithms.ALGORITHMS if n != "winograd"])
     for number in range(-(-layers // 8)):
-        noticed += by_winograd(random, Margins() if kind == "margins" else next(memories), number % 3 + 1)
-    assert not CHECKED or noticed > 2 * layers, f"too little memory was noticed {noticed} times only"
+        memory = Margins() if kind == "margins" else next(memories)
+        noticed += check_layer(memory, random, for_winograd(random), np.dtype("f"), number % 3 + 1, ["winograd"])
+    assert not CHECKED or noticed > layers, f"too little memory was noticed {noticed} times only"
     print(f"{layers} layers computed inside their memory; too small memory noticed {noticed} times")
 
 

@@ -19,9 +19,7 @@ import convlib
 from convlib import algorithms, functional, numpy_kernels, reference, shapes
 
 SLOW = os.environ.get("NUMBA_DISABLE_JIT", "0") != "0"
-COMPILED = "direct" in algorithms.ALGORITHMS
-if COMPILED:
-    from convlib.kernels import plans
+COMPILED = "product" in algorithms.ALGORITHMS
 LARGEST = float("inf")
 # Vectors reach beyond the last result; what stands there (not collected) may be anything, and plain Python warns of it.
 pytestmark = [pytest.mark.filterwarnings("ignore::RuntimeWarning")] if SLOW else []
@@ -32,48 +30,31 @@ def examples(number):
     return settings(max_examples=max(8, number // 60) if SLOW else number, **options)
 
 
-# --- the means: which code computes, in portions of which size, with how many threads --------------------------------
-
-NAMES = "NUMBERS_IN_A_PLANE", "TAPS_AT_ONCE", "PLACES_AT_ONCE"
-BY_FEW = {None: None, 0: "direct", LARGEST: "tiny"}
-
-
-def forget_plans():
-    if COMPILED:
-        for name in ("forward_plan", "input_grad_plan", "weight_grad_plan"):
-            getattr(plans, name).cache_clear()
+# --- the means: which code computes, with how many threads -----------------------------------------------------------
 
 
 def always(name):
-    """A choice of one algorithm; NumPy where convlib takes it: for whole numbers, or if there is nothing to compute.
-
-    Without a name it is convlib's own choice, but for values at many points: they are rounded.
-    """
+    """A choice of one algorithm, wherever it can; convlib's own for whole numbers, or with nothing to compute."""
     choose = algorithms.choose
 
     def chosen(direction, geometry, dtype, local=False):
-        usual = choose(direction, geometry, dtype)
-        if np.dtype(dtype).kind != "f" or 0 in geometry[:4] or (name or "direct") not in algorithms.ALGORITHMS:
+        usual, dtype = choose(direction, geometry, dtype), np.dtype(dtype)
+        if dtype.kind != "f" or 0 in geometry[:4] or name not in algorithms.ALGORITHMS:
             return usual
-        return name or ("direct" if usual == "fft" else usual)
+        return name if algorithms.suits(name, geometry, dtype) else usual
 
     return chosen
 
 
 @contextlib.contextmanager
-def means(few=None, enough=None, threads=None, portions=None, algorithm=None):
-    """Compute by an algorithm (`few`: 0 for planes, LARGEST for tiny planes), without Winograd; put back afterwards."""
+def means(algorithm=None, enough=None, threads=None):
+    """Compute by an algorithm where it can, without Winograd; put back afterwards."""
     before = algorithms.choose, functional.ENOUGH, convlib.get_num_threads(), convlib.get_winograd()
-    portions_before = [getattr(plans, name) for name in NAMES] if COMPILED else []
-    algorithms.choose = always(algorithm or BY_FEW[few])
+    algorithms.choose = always(algorithm)
     functional.ENOUGH = functional.ENOUGH if enough is None else enough
     convlib.set_num_threads(threads or before[2])
     convlib.set_winograd(False)  # it does not compute with whole numbers
     functional._remembered.cache_clear()
-    if COMPILED and portions:
-        forget_plans()
-        for name, value in zip(NAMES, portions, strict=True):
-            setattr(plans, name, value)
     try:
         yield
     finally:
@@ -81,22 +62,18 @@ def means(few=None, enough=None, threads=None, portions=None, algorithm=None):
         convlib.set_num_threads(before[2])
         convlib.set_winograd(before[3])
         functional._remembered.cache_clear()
-        if COMPILED and portions:
-            for name, value in zip(NAMES, portions_before, strict=True):
-                setattr(plans, name, value)
-            forget_plans()
 
 
 EVERY_MEANS = {
     "as it comes": {},
-    "tiny": {"few": LARGEST},
     "loops": {"algorithm": "loops"},
     "NumPy": {"algorithm": "numpy"},
-    "planes": {"few": 0, "enough": LARGEST},
-    "planes, 2 threads": {"few": 0, "enough": 1, "threads": 2},
-    "planes, 3 threads": {"few": 0, "enough": 1, "threads": 3},
-    "planes, small portions": {"few": 0, "enough": LARGEST, "portions": (40, 5, 7)},
-    "planes, small portions, 2 threads": {"few": 0, "enough": 1, "threads": 2, "portions": (90, 1, 16)},
+    "few": {"algorithm": "few", "enough": LARGEST},
+    "planes": {"algorithm": "planes", "enough": LARGEST},
+    "planes, 2 threads": {"algorithm": "planes", "enough": 1, "threads": 2},
+    "product": {"algorithm": "product", "enough": LARGEST},
+    "product, 2 threads": {"algorithm": "product", "enough": 1, "threads": 2},
+    "product, 3 threads": {"algorithm": "product", "enough": 1, "threads": 3},
 }
 
 
@@ -235,7 +212,7 @@ def test_any_layer_by_any_means(layer, some):
     *arrays, options = layer
     expected = oracle(*arrays, options)
     copies = [array.copy() for array in arrays]
-    for name in sorted({"planes"} | some):
+    for name in sorted({"product"} | some):
         with means(**EVERY_MEANS[name]):
             results = ours(*arrays, options)
         assert_equal(results, expected, name)
@@ -250,7 +227,7 @@ def test_any_layer_by_any_means(layer, some):
 def test_small_layers_agree_with_the_sums_of_chapter_8(layer):
     *arrays, options = layer
     expected = sums_of_chapter_8(*arrays, options)
-    for name in ("tiny", "loops", "planes", "planes, 2 threads"):
+    for name in ("few", "loops", "planes", "product", "product, 2 threads"):
         with means(**EVERY_MEANS[name]):
             assert_equal(ours(*arrays, options), expected, name)
 
@@ -276,7 +253,7 @@ def test_data_types_mix_as_in_numpy(layer):
     x, w, b, d = (array.dtype for array in arrays)
     types = [common(x, w, b), common(w, d), common(x, d), common(d)]
     expected = oracle(*arrays, options)
-    for name in ("tiny", "planes"):
+    for name in ("as it comes", "product"):
         with means(**EVERY_MEANS[name]):
             results = ours(*arrays, options)
         assert [each.dtype for each in results] == types
@@ -285,7 +262,7 @@ def test_data_types_mix_as_in_numpy(layer):
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("f", 2e-5), ("d", 1e-12)])
 @pytest.mark.parametrize("index", range(len(some_layers())))
-@pytest.mark.parametrize("name", ["tiny", "planes", "planes, 2 threads"])
+@pytest.mark.parametrize("name", ["few", "planes", "product", "product, 2 threads"])
 def test_broken_numbers_come_close(index, dtype, tolerance, name):
     *arrays, options = some_layers()[index]
     random = np.random.default_rng(index)
@@ -306,11 +283,11 @@ def test_without_biases_they_are_zeros():
         assert convlib.conv2d(input, weight, **options).dtype == np.float32
 
 
-@pytest.mark.parametrize("few", [0, LARGEST])
+@pytest.mark.parametrize("algorithm", ["product", None])
 @pytest.mark.parametrize("size", [(0, 2, 5, 5), (1, 2, 0, 3), (2, 0, 4), (2, 2, 3, 0)])
-def test_nothing_to_compute(size, few):
+def test_nothing_to_compute(size, algorithm):
     *arrays, options = numbers(size, (3, 2, 2, 2), {"padding": 1, "stride": 1, "dilation": 1, "groups": 1})
-    with means(few=few):
+    with means(algorithm):
         assert_equal(ours(*arrays, options), oracle(*arrays, options))
 
 
@@ -322,7 +299,7 @@ def test_nothing_to_compute(size, few):
 def test_the_adjoint_identities(layer):
     """Needs no other code: every gradient gives back flow times output."""
     input, weight, bias, flow, options = layer
-    for name in ("tiny", "planes"):
+    for name in ("as it comes", "product"):
         with means(**EVERY_MEANS[name]):
             _, grad_input, grad_weight, grad_bias = ours(input, weight, bias, flow, options)
             output = convlib.conv2d(input, weight, **options)
@@ -338,7 +315,7 @@ def test_linear_in_each_argument(layer, factor, seed):
     random = np.random.default_rng(seed)
     x, w, b, d = arrays
     x2, w2, b2, d2 = (random.integers(-3, 4, array.shape).astype("d") for array in arrays)
-    with means(few=0):
+    with means("product"):
         out = lambda *given: convlib.conv2d(*given, **options)  # noqa: E731
         zero = np.zeros_like(b)
         np.testing.assert_array_equal(out(x + factor * x2, w, b), out(x, w, b) + factor * out(x2, w, zero))
@@ -352,16 +329,16 @@ def test_linear_in_each_argument(layer, factor, seed):
         np.testing.assert_array_equal(told(x + factor * x2, d), told(x, d) + factor * told(x2, d))
 
 
-@pytest.mark.parametrize("few", [0, LARGEST])
+@pytest.mark.parametrize("algorithm", ["product", None])
 @pytest.mark.parametrize(("stride", "dilation"), [(1, 1), (2, 1), (1, 2), ((2, 3), 1), (3, 2)])
-def test_a_moved_image_moves_the_output(stride, dilation, few):
+def test_a_moved_image_moves_the_output(stride, dilation, algorithm):
     random = np.random.default_rng(1)
     sh, sw = shapes._two("stride", stride)
     image = np.zeros((2, 3, 50, 50))
     image[:, :, 15:30, 15:30] = random.integers(-3, 4, (2, 3, 15, 15))
     moved = np.roll(image, (2 * sh, 3 * sw), axis=(-2, -1))
     weight = random.integers(-3, 4, (5, 3, 3, 4)).astype("d")
-    with means(few=few):
+    with means(algorithm):
         before, after = (convlib.conv2d(each, weight, stride=stride, dilation=dilation) for each in (image, moved))
     np.testing.assert_array_equal(np.roll(before, (2, 3), axis=(-2, -1)), after)
 
@@ -415,15 +392,15 @@ LAYOUTS = {
 }
 
 
-@pytest.mark.parametrize("few", [0, LARGEST])
+@pytest.mark.parametrize("algorithm", ["product", None])
 @pytest.mark.parametrize("dtype", "fdi")
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_any_memory_layout_and_nothing_is_written_to(layout, dtype, few):
+def test_any_memory_layout_and_nothing_is_written_to(layout, dtype, algorithm):
     for *arrays, options in some_layers(dtype)[: 2 if SLOW else 5]:
         if SLOW:
             *arrays, options = numbers((2, 2, 7, 8), (6, 2, 2, 2), options | {"groups": 1}, dtype * 4)
         others = [LAYOUTS[layout](array) for array in arrays]
-        with means(few=few):
+        with means(algorithm):
             results, expected = ours(*others, options), ours(*arrays, options)
         assert_equal(results, expected, layout)
         for other, array in zip(others, arrays, strict=True):
@@ -435,7 +412,7 @@ def test_any_memory_layout_and_nothing_is_written_to(layout, dtype, few):
 
 def test_a_result_is_new_memory_each_time():
     for *arrays, options in some_layers("f")[-2:]:
-        with means(few=0):
+        with means("product"):
             first = ours(*arrays, options)
             copies = [each.copy() for each in first]
             second = ours(*[array + 1 for array in arrays], options)
@@ -473,19 +450,19 @@ def test_nan_and_infinity_arrive_where_they_are_seen(layer, value, which, place)
     *arrays, options = layer
     arrays[which].flat[place % arrays[which].size] = value
     expected = sums_of_chapter_8(*arrays, options)
-    for name in ("tiny", "loops", "NumPy", "planes", "planes, 2 threads", "planes, small portions"):
+    for name in ("few", "loops", "NumPy", "planes", "planes, 2 threads", "product", "product, 2 threads"):
         with means(**EVERY_MEANS[name]):
             assert_equal(ours(*arrays, options), expected, name)
 
 
 @pytest.mark.skipif(SLOW, reason="NumPy warns")
-@pytest.mark.parametrize("few", [0, LARGEST])
-def test_infinity_gives_no_warning(few):
+@pytest.mark.parametrize("algorithm", ["product", None])
+def test_infinity_gives_no_warning(algorithm):
     """PyTorch gives none, and a warning may be an error."""
     for which in range(4):
         *arrays, options = some_layers("f")[0]
         arrays[which].flat[:2] = np.inf, -np.inf
-        with means(few=few), warnings.catch_warnings():
+        with means(algorithm), warnings.catch_warnings():
             warnings.simplefilter("error")
             convlib.conv2d(*arrays[:3], **options)
             convlib.conv2d_input_grad(arrays[0].shape, arrays[1], arrays[3], **options)

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.skipif(SLOW, reason="about compiled code")
 compiled_only = pytest.mark.skipif(not COMPILED, reason="Numba is missing")
 
-# A small program: a layer in planes, by two threads, and in tiny planes, forward and back.
+# A small program: a layer as a product, by two threads, and by loops, forward and back.
 PROGRAM = """
 import json, sys, warnings
 import numpy as np
@@ -34,7 +34,7 @@ with warnings.catch_warnings(record=True) as caught:
 functional.ENOUGH = 1
 convlib.set_num_threads(2)
 sums = []
-for name in ("direct", "tiny") if "direct" in algorithms.ALGORITHMS else (None, None):
+for name in ("product", "loops") if "product" in algorithms.ALGORITHMS else (None, None):
     options = {{"padding": 1, "algorithm": name}}
     for dtype in ("f", "d"):
         random = np.random.default_rng(0)
@@ -43,9 +43,9 @@ for name in ("direct", "tiny") if "direct" in algorithms.ALGORITHMS else (None, 
         gw = convlib.conv2d_weight_grad(x, w.shape, d, **options)
         sums += [float((result * np.arange(result.size).reshape(result.shape)).sum()) for result in (y, gx, gw)]
 hits = misses = kept = 0
-if "direct" in algorithms.ALGORITHMS:
-    from convlib.kernels import direct, loops
-    for dispatcher in (direct.pack_weights, direct.correlate_images, direct.weight_grad_images, loops.conv2d):
+if "product" in algorithms.ALGORITHMS:
+    from convlib.kernels import loops, product, weights
+    for dispatcher in (product.product, weights.weight_product, loops.conv2d, loops.conv2d_backward):
         hits += sum(dispatcher.stats.cache_hits.values())
         misses += sum(dispatcher.stats.cache_misses.values())
         kept += dispatcher.stats.cache_path is not None
@@ -95,7 +95,7 @@ def test_several_python_threads_at_once(threads):
         except BaseException as error:
             wrong.append(error)
 
-    with means(few=0, enough=1, threads=threads):
+    with means("product", enough=1, threads=threads):
         workers = [threading.Thread(target=work, args=(7 * k,), daemon=True) for k in range(6)]
         for worker in workers:
             worker.start()
@@ -196,7 +196,7 @@ def test_a_forked_child_computes_with_threads_of_its_own(busy):
         while not stop.is_set():
             ours(*arrays, options)
 
-    with means(few=0, enough=1, threads=3):
+    with means("product", enough=1, threads=3):
         check()  # the parent's threads exist
         others = [threading.Thread(target=keep_busy, daemon=True) for _ in range(2 * busy)]
         for other in others:

@@ -15,25 +15,10 @@ from test_functional import COMPILED, SLOW, examples
 
 import convlib
 from convlib import algorithms, functional, parallel, shapes
-from convlib.kernels import fourier
 
-if COMPILED:
-    from convlib.kernels import channels, gemm, plans, thin, winograd
 pytestmark = [pytest.mark.filterwarnings("ignore::RuntimeWarning")] if SLOW else []
 THREADS = (1, 2, 3) if SLOW else (1, 2, 3, 4, 5)
 WORK = 2_000 if SLOW else 1_500_000  # multiplications of a random layer
-CUTS = {"as it comes": {}, "small portions": {fourier: {
-    "VALUES_AT_ONCE": 2000, "VALUES_NEARBY": 300, "KERNEL_VALUES": 500, "ROWS_AT_ONCE": 5, "SMALL_PRODUCT": 300,
-}}}  # fmt: skip
-if COMPILED:
-    CUTS["small portions"] |= {
-        gemm: {"TAPS_AT_ONCE": 20, "NUMBERS_AT_ONCE": 3000, "FEW_WEIGHTS": 50, "SUMS": 60, "PLACES_AT_ONCE": 16,
-               "PLACES_SUMMED": 5, "PIECE": 0},
-        plans: {"NUMBERS_IN_A_PLANE": 300, "TAPS_AT_ONCE": 5, "PLACES_AT_ONCE": 7, "SUMS": 60},
-        thin: {"PLACES": 10},
-        channels: {"PRODUCTS": 30, "NUMBERS_AT_ONCE": 3000},
-        winograd: {"TILES_AT_ONCE": 5, "VECTORS_AT_ONCE": 1, "FEW_PIECES": 0},
-    }  # fmt: skip
 
 
 def forget(modules):
@@ -42,18 +27,6 @@ def forget(modules):
         for value in vars(module).values():
             if hasattr(value, "cache_clear"):
                 value.cache_clear()
-
-
-@contextlib.contextmanager
-def cut(name):
-    """Cut the work into portions of other sizes."""
-    with pytest.MonkeyPatch.context() as patch:
-        forget(CUTS[name])
-        for module, values in CUTS[name].items():
-            for each, value in values.items():
-                patch.setattr(module, each, value)
-        yield
-    forget(CUTS[name])
 
 
 def spoilt(array):
@@ -68,7 +41,6 @@ def threads(number):
     before, borrow = convlib.get_num_threads(), parallel.borrow
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(functional, "ENOUGH", 1)
-        patch.setattr(algorithms, "FEW", 0)  # what is tiny is not shared
         patch.setattr(parallel, "borrow", lambda *arguments: spoilt(borrow(*arguments)))
         convlib.set_num_threads(number)
         forget([functional])
@@ -133,46 +105,38 @@ def layers(draw):
     return shapes.conv2d_geometry(*sizes, stride, padding, dilation, groups)
 
 
-@pytest.mark.parametrize("portions", CUTS)
-@examples(40)
+@examples(80)
 @given(layers(), st.sampled_from("fd"), st.integers(0, 2**32 - 1))
-def test_any_layer_by_any_algorithm(portions, geometry, dtype, seed):
-    with cut(portions):
-        check_layer(geometry, dtype, seed, [None, *algorithms.ALGORITHMS])
+def test_any_layer_by_any_algorithm(geometry, dtype, seed):
+    check_layer(geometry, dtype, seed, [None, *algorithms.ALGORITHMS])
 
 
-# Large enough for the portions as they come; what decides is said in each algorithm's plan.
+# Large enough for several sets of strips, chains and portions.
 LARGE = {
-    "gemm, channels in two portions, few images": ((2, 200, 28, 28), (15, 200, 3, 3), {"padding": 1}, "gemm"),
-    "gemm, flow of many channels": ((2, 15, 28, 28), (200, 15, 3, 3), {"padding": 1}, "gemm"),
-    "gemm, stride, many images": ((5, 300, 20, 20), (10, 300, 3, 3), {"padding": 1, "stride": 2}, "gemm"),
-    "gemm, flow in phases": ((5, 10, 20, 20), (300, 10, 3, 3), {"padding": 1, "stride": 2}, "gemm"),
-    "gemm, groups": ((4, 400, 20, 20), (30, 200, 3, 3), {"padding": 1, "groups": 2}, "gemm"),
-    "gemm, more weights than are kept": ((6, 240, 7, 7), (200, 240, 3, 3), {"padding": 1}, "gemm"),
-    "gemm, in place": ((3, 130, 20, 20), (70, 130, 1, 1), {}, "gemm"),
-    "gemm, long rows": ((1, 60, 9, 400), (21, 60, 3, 3), {}, "gemm"),
-    "direct, small images, many taps": ((7, 50, 9, 9), (40, 50, 3, 3), {"padding": 1}, "direct"),
-    "direct, one image": ((1, 50, 40, 40), (21, 50, 3, 3), {"stride": 2}, "direct"),
-    "direct, sections": ((5, 20, 40, 41), (9, 20, 3, 3), {}, "direct"),
-    "direct, one section for many weights": ((2, 430, 3, 3), (400, 430, 5, 5), {"padding": 2}, "direct"),
-    "thin, long chains, many vectors": ((3, 40, 60, 60), (12, 40, 3, 3), {"padding": 1}, "thin"),
-    "thin, few targets, flow scattered": ((3, 40, 60, 61), (5, 40, 3, 3), {"padding": 1, "stride": 2}, "thin"),
-    "thin, one target": ((1, 40, 60, 61), (1, 40, 3, 3), {}, "thin"),
-    "thin, many images": ((9, 17, 33, 70), (18, 17, 3, 3), {"dilation": 2}, "thin"),
-    "depthwise": ((3, 17, 60, 63), (34, 1, 3, 3), {"padding": 1, "groups": 17}, "depthwise"),
-    "depthwise, stride": ((3, 17, 60, 63), (17, 1, 5, 5), {"padding": 2, "stride": 2, "groups": 17}, "depthwise"),
+    "product, several chains, few images": ((2, 200, 28, 28), (15, 200, 3, 3), {"padding": 1}, "product"),
+    "product, flow of many channels": ((2, 15, 28, 28), (200, 15, 3, 3), {"padding": 1}, "product"),
+    "product, stride, many images": ((5, 300, 20, 20), (10, 300, 3, 3), {"padding": 1, "stride": 2}, "product"),
+    "product, flow in phases": ((5, 10, 20, 20), (300, 10, 3, 3), {"padding": 1, "stride": 2}, "product"),
+    "product, groups": ((4, 400, 20, 20), (30, 200, 3, 3), {"padding": 1, "groups": 2}, "product"),
+    "product, few strips": ((1, 240, 7, 7), (200, 240, 3, 3), {"padding": 1}, "product"),
+    "product, one tap": ((3, 130, 20, 20), (70, 130, 1, 1), {}, "product"),
+    "product, one tap, few rows": ((3, 130, 20, 20), (10, 130, 1, 1), {}, "product"),
+    "product, one tap, one image": ((1, 300, 7, 7), (300, 300, 1, 1), {}, "product"),
+    "product, long rows": ((1, 60, 9, 400), (21, 60, 3, 3), {}, "product"),
+    "product, dilation": ((2, 60, 30, 31), (40, 60, 3, 3), {"dilation": 12, "padding": 12}, "product"),
+    "product, small images": ((7, 50, 9, 9), (40, 50, 3, 3), {"padding": 1}, "product"),
+    "planes, stem": ((3, 3, 60, 60), (12, 3, 7, 7), {"padding": 3, "stride": 2}, "planes"),
+    "planes, patches": ((3, 3, 60, 60), (12, 3, 4, 4), {"stride": 4}, "planes"),
+    "planes, groups": ((2, 64, 28, 28), (64, 16, 3, 3), {"padding": 1, "groups": 4}, "planes"),
+    "planes, depthwise": ((3, 17, 60, 63), (34, 1, 3, 3), {"padding": 1, "groups": 17}, "planes"),
+    "planes, depthwise, small images": ((9, 40, 7, 7), (40, 1, 5, 5), {"padding": 2, "groups": 40}, "planes"),
+    "planes, depthwise, stride": ((3, 17, 60, 63), (17, 1, 5, 5), {"padding": 2, "stride": 2, "groups": 17}, "planes"),
     "winograd, few weights": ((2, 70, 28, 29), (70, 70, 3, 3), {"padding": 1}, "winograd"),
     "winograd, 5 x 5": ((2, 70, 20, 21), (70, 70, 5, 5), {"padding": 2}, "winograd"),
-    "winograd, pieces of the weights are shared": ((2, 160, 36, 36), (160, 160, 3, 3), {"padding": 1}, "winograd"),
-    "winograd, pieces of the images are shared": ((1, 160, 36, 36), (160, 160, 3, 3), {"padding": 1}, "winograd"),
-    "winograd, pieces of the images are made twice": ((1, 160, 20, 20), (160, 160, 3, 3), {"padding": 1}, "winograd"),
-    "channels, bands": ((2, 64, 70, 80), (40, 64, 3, 3), {"padding": 1}, "channels"),
-    "channels, several images": ((7, 64, 9, 9), (70, 64, 3, 3), {"padding": 1, "stride": 2}, "channels"),
-    "channels, without rows": ((7, 300, 9, 9), (40, 300, 1, 1), {}, "channels"),
-    "fft": ((3, 8, 40, 40), (9, 8, 31, 31), {"padding": 15}, "fft"),
-    "fft, several portions of images": ((50, 30, 32, 32), (30, 30, 7, 7), {}, "fft"),
-    "fft, columns one by one": ((1, 2, 4, 400), (1, 2, 2, 333), {}, "fft"),
-    "fft, each channel alone": ((2, 20, 40, 40), (20, 1, 31, 31), {"padding": 15, "groups": 20}, "fft"),
+    "winograd, dilation": ((2, 70, 30, 31), (70, 70, 3, 3), {"padding": 2, "dilation": 2}, "winograd"),
+    "winograd, many tiles": ((2, 160, 36, 36), (160, 160, 3, 3), {"padding": 1}, "winograd"),
+    "winograd, few tiles": ((1, 160, 20, 20), (160, 160, 3, 3), {"padding": 1}, "winograd"),
+    "few, one pixel": ((5, 70, 1, 1), (90, 70, 1, 1), {}, "few"),
 }  # fmt: skip
 
 
