@@ -84,7 +84,7 @@ def max_pool2d(input, kernel_size, stride=None, padding=0, *, return_indices=Fal
         output, indices = (np.empty((len(channels), *shape), kind) for kind in (input.dtype, np.int64))
         settings = g.kernel_size, g.stride, g.padding
         cells = output.size * math.prod(g.kernel_size)
-        _run(_compiled.max_pool2d, cells, channels, *settings, output, indices)
+        _run(_compiled.max_pool2d, cells, channels, settings, output, indices)
     output, indices = (each.reshape(*input.shape[:-2], *shape) for each in (output, indices))
     return (output, indices) if return_indices else output
 

@@ -13,13 +13,14 @@ __all__ = ["max_pool2d", "max_pool2d_input_grad"]
 # Chapter "Layers and models" (chapters/layers.ipynb)
 
 @compiled
-def max_pool2d(job, jobs, channels, kernel_size, stride, padding, output, indices, workspace):
+def max_pool2d(job, jobs, channels, window, output, indices, workspace):
     """Find the largest number of each window, in one job's share of the channels.
 
     Notes
     -----
     Source: chapter "Layers and models", formula eq-max-pool.
     """
+    kernel_size, stride, padding = window
     count, height, width = channels.shape
     for i in range(count * job // jobs, count * (job + 1) // jobs):
         for p in range(output.shape[1]):
