@@ -204,11 +204,17 @@ def _remembered(state, *arguments):
     return _make_plan(*arguments)
 
 
+def _is_plain(setting):
+    """Whether a setting is made of plain ints and tuples: then equal settings mean the same."""
+    if type(setting) is tuple:
+        return all(map(_is_plain, setting))
+    return type(setting) is int
+
+
 def _plan(direction, algorithm, dtype, sizes, stride, padding, dilation, groups):
-    """The plan; that of the plainest spelling of the settings is remembered."""
+    """The plan; that of plainly spelt settings is remembered."""
     settings = stride, padding, dilation, groups
-    plain = type(stride) is type(padding) is type(dilation) is type(groups) is int
-    plain = plain and type(sizes[0]) is type(sizes[1]) is tuple
+    plain = type(sizes[0]) is type(sizes[1]) is tuple and _is_plain(settings)
     if plain and (algorithm is None or type(algorithm) is str):
         state = algorithms.only_local(), parallel.get_num_threads()
         return _remembered(state, direction, algorithm, dtype, sizes, settings)
