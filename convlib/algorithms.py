@@ -17,8 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from convlib import numpy_kernels
-from convlib.kernels import places
+from convlib import numpy_kernels, places
 from convlib.reduction import is_wide
 
 __all__ = [

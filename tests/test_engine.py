@@ -82,8 +82,9 @@ def numbers(text):
     """Names in capitals that are given numbers at the top of a module."""
     for node in ast.parse(text).body:
         if isinstance(node, ast.Assign) and isinstance(node.value, (ast.Constant, ast.BinOp, ast.Tuple)):
-            value = [each.value for each in ast.walk(node.value) if isinstance(each, ast.Constant)]
-            if value and all(type(each) in (int, float) for each in value):
+            value = [getattr(each, "value", "a name") for each in ast.walk(node.value)
+                     if isinstance(each, (ast.Constant, ast.Name))]
+            if value and all(type(each) in (int, float) for each in value):  # and no other names
                 names = (target.id for target in node.targets if isinstance(target, ast.Name))
                 yield from (name for name in names if name.isupper())
 

@@ -16,8 +16,7 @@ from test_choosing import assert_close
 from test_functional import SLOW, examples, numbers, oracle, ours, sums_of_chapter_8
 
 import convlib
-from convlib import algorithms, functional, reduction, reference, shapes
-from convlib.kernels import places
+from convlib import algorithms, functional, places, reduction, reference, shapes
 
 ROOT = Path(__file__).parents[1]
 PLAIN = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1}
