@@ -105,22 +105,6 @@ def test_several_python_threads_at_once(threads):
     assert not wrong, wrong
 
 
-def test_a_mistake_in_a_job_is_heard_after_all_jobs_ended():
-    ended = []
-
-    def kernel(job, jobs, failing, workspace):
-        if job == failing:
-            raise ValueError(f"job {job} of {jobs}")
-        time.sleep(0.05)
-        ended.append(job)
-
-    for failing in range(3):
-        ended.clear()
-        with pytest.raises(ValueError, match=f"job {failing} of 3"):
-            parallel.run(kernel, 3, 10, np.float32, failing)
-        assert sorted(ended) == [job for job in range(3) if job != failing]
-
-
 def test_each_thread_and_data_type_has_its_own_workspace():
     seen = []
     parallel.run(lambda job, jobs, workspace: (time.sleep(0.1), seen.append(workspace)), 3, 10, np.float64)
