@@ -34,6 +34,12 @@ __all__ = [
     "choose",
     "check_algorithm",
     "Algorithm",
+    "meetings",
+    "tile_products",
+    "tiles_pay",
+    "choose_forward",
+    "choose_input_grad",
+    "choose_weight_grad",
     "get_winograd",
     "set_winograd",
 ]
@@ -211,7 +217,7 @@ class Algorithm(NamedTuple):
 
 
 try:
-    from convlib.kernels import few, loops, planes, product, scatter, weights
+    from convlib.kernels import few, loops, planes, product, scatter, tuning, weights, winograd
 
     ALGORITHMS |= {
         "few": few,
@@ -219,9 +225,12 @@ try:
         "product": Algorithm(
             product.suits, product.forward, scatter.input_grad, weights.weight_grad
         ),
+        "winograd": winograd,
         "loops": loops,
     }
-except ImportError:
+except ModuleNotFoundError as error:
+    if error.name.split(".")[0] not in ("numba", "llvmlite"):
+        raise
     MISSING += ["Numba is missing"]
     warnings.warn("Numba is missing: convlib computes with NumPy alone", stacklevel=2)
 
@@ -229,17 +238,87 @@ LOCAL_ERROR |= {"few": True, "planes": True, "product": True, "winograd": False,
 FALLBACKS[:] = "loops", "numpy"
 
 
-def _choose(geometry, can):
-    """Name the algorithm for an output."""
-    for name in ("few", "winograd"):
-        if can(name):
-            return name
+def meetings(geometry):
+    """Return how many pairs of a place and a tap meet a cell, not padding (chapter "Choosing")."""
+    g, count = geometry, 1
+    axes = (g.height, g.out_height, g.kernel_height), (g.width, g.out_width, g.kernel_width)
+    for axis, (size, outputs, taps) in enumerate(axes):
+        starts = g.dilation[axis] * np.arange(taps) - g.padding[axis][0]
+        first = np.maximum(0, -(starts // g.stride[axis]))
+        last = np.minimum(outputs, (size - 1 - starts) // g.stride[axis] + 1)
+        count *= int(np.maximum(0, last - first).sum())
+    return count
+
+
+def tile_products(geometry):
+    """Return how many products tiles of 4 x 4 places take, for a pair of channels.
+
+    With a dilation, each phase of the places has its own tiles. Source: chapter "Choosing".
+    """
+    g, count = geometry, 1
+    axes = (g.out_height, g.kernel_height), (g.out_width, g.kernel_width)
+    for (outputs, taps), spread in zip(axes, g.dilation, strict=True):
+        of_a_phase = -(-outputs // spread)  # rounded up
+        count *= spread * -(-of_a_phase // 4) * (4 + taps - 1)
+    return count
+
+
+def tiles_pay(geometry):
+    """Whether transforms and products take less time than plain sums (chapter "Choosing")."""
+    sources, targets = geometry.in_channels, geometry.out_channels
+    transforms = tuning.TRANSFORM * (sources + targets)
+    counted = tile_products(geometry) * (sources * targets + transforms)
+    return counted < meetings(geometry) * sources * targets
+
+
+def _choose_first(geometry, can):
+    """Name the algorithm for a layer that is small, or that tiles compute; else return None."""
+    if can("few"):
+        return "few"
     if _has_few_places(geometry):
         return "places"
-    return _first(("planes", "product"), can)
+    if can("winograd") and tiles_pay(geometry):
+        return "winograd"
+    return None
 
 
-RULES |= {"forward": _choose, "input_grad": _choose, "weight_grad": _choose}
+def _choose_planes(channels, most, geometry, can):
+    """Name planes, if no more than `most` channels of a group must stay near, or the product."""
+    single = geometry.kernel_height * geometry.kernel_width == geometry.groups == 1
+    if can("planes") and not single and channels // geometry.groups <= most:
+        return "planes"
+    return _first(("product", "planes"), can)
+
+
+def choose_forward(geometry, can):
+    """Name the algorithm for an output (chapter "Choosing")."""
+    g, first = geometry, _choose_first(geometry, can)
+    name = first or _choose_planes(g.in_channels, tuning.CHANNELS_PLANES, g, can)
+    all_taps = g.out_height * g.out_width * g.kernel_height * g.kernel_width
+    sparse = name == "product" and meetings(g) < tuning.SPARSE * all_taps
+    return "numpy" if sparse else name
+
+
+def choose_input_grad(geometry, can):
+    """Name the algorithm for a learning flow (chapter "Choosing")."""
+    first, channels, most = _choose_first(geometry, can), geometry.out_channels, tuning.CHANNELS_PLANES
+    if geometry.stride != (1, 1):
+        channels, most = min(geometry.in_channels, channels), tuning.CHANNELS_PLANES_STRIDED
+    return first or _choose_planes(channels, most, geometry, can)
+
+
+def choose_weight_grad(geometry, can):
+    """Name the algorithm for the gradient of the weights (chapter "Choosing")."""
+    first, channels = _choose_first(geometry, can), min(geometry.in_channels, geometry.out_channels)
+    return first or _choose_planes(channels, tuning.CHANNELS_PLANES_WEIGHTS, geometry, can)
+
+
+if not MISSING:
+    RULES |= {
+        "forward": choose_forward,
+        "input_grad": choose_input_grad,
+        "weight_grad": choose_weight_grad,
+    }
 
 
 def get_winograd():
@@ -249,6 +328,23 @@ def get_winograd():
 
 def set_winograd(on):
     """Allow Winograd's algorithm or switch it off, for the whole process.
+
+    It is faster than the others where it is chosen, and a little less exact: its error at a
+    result may be as large as about 1e-4 (float32) of the largest number that the result reads,
+    times the sum of its weights; where it would be larger, the call falls back. Without it, the
+    error is bounded by the products that the result itself reads
+    (`convlib.algorithms.LOCAL_ERROR`). It is on at first. A call that names
+    `algorithm="winograd"` gets it in any case.
+
+    Parameters
+    ----------
+    on : bool
+        False: no call chooses an algorithm whose error is not local. True: as at first.
+
+    Raises
+    ------
+    TypeError
+        If `on` is neither True nor False.
 
     Notes
     -----

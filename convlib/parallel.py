@@ -1,17 +1,18 @@
 # Exported from chapters/ by tools/export.py: edit the chapter, not this file.
 """How many threads work, and a small pool of them for kernels of the form kernel(job, jobs, ...).
 
-Chapter "One function for every layer" begins this module, chapter "Planes and vectors" builds
-the pool. Threads are Python's own: nothing depends on OpenMP, several Python threads may call
+Chapter "One function for every layer" begins this module, chapter "How the engine is
+wired" builds the pool. Threads are Python's own: nothing depends on OpenMP, several Python threads may call
 the library at once, and a forked process begins with a new pool.
 """
 
 import atexit
+import ctypes
 import math
 import os
 import threading
 import time
-from collections import deque
+from functools import cache
 from queue import SimpleQueue
 
 import numpy as np
@@ -79,112 +80,95 @@ def set_num_threads(threads):
     _Limit.threads = int(threads)
 
 
-# Chapter "Planes and vectors" (chapters/planes.ipynb)
+# Chapter "How the engine is wired" (chapters/wired.ipynb)
 
 try:
     from convlib.kernels import board
-    from convlib.kernels.simd import bytes_before
-except ImportError:  # without Numba
-    board = None
-
-    def bytes_before(memory, size):
-        return -memory.ctypes.data % size
+except ModuleNotFoundError as error:
+    if (error.name or "").partition(".")[0] not in ("numba", "llvmlite"):
+        raise
+    board = None  # without Numba no kernel is compiled, and no helper wanted
 
 
-PATIENCE = 300_000  # looks at the board before a thread falls asleep: some milliseconds
+PATIENCE = 0.001  # seconds that a helper looks at the board in vain before it falls asleep
 
 
-class _Helper(threading.Thread):
-    """A thread that does one task after the other, and sleeps while there is none."""
+@cache
+def _looks():
+    """How many looks at the board take so long."""
+    trial, seconds = board.new_board(board.LOOKS), []
+    for _ in range(20):  # the quickest counts: another thread may have held Python's lock
+        start = time.perf_counter()
+        board.serve(trial)
+        seconds.append(time.perf_counter() - start)
+    return int(board.LOOKS * PATIENCE / max(min(seconds), 1e-6))
 
-    def __init__(self, tasks):
-        super().__init__(name="convlib", daemon=True)
-        self.tasks, self.awake = tasks, False
 
-    def run(self):
-        while True:
-            task = self.tasks.get()
-            self.awake = True
-            task()
-            del task  # keep nothing alive while asleep
-            self.awake = False
+def _help(calls, notices):
+    """What a helper does: asleep until it is called, then at the board until that is in vain."""
+    notices[board.PATIENCE] = _looks()
+    while True:
+        calls.get()
+        board.serve(notices)
 
 
 class _Pool:
-    """The threads of this process, started when they are first needed."""
-
-    def __init__(self):
-        self.restart()
+    """The helpers of this process, started when they are first needed, and their board."""
 
     def restart(self):
-        self.lock, self.tasks, self.helpers = threading.RLock(), SimpleQueue(), []
-        self.board = board.new_board() if board else None
+        """Begin anew, as after a fork: no other thread comes along."""
+        self.calls, self.helpers, self.board = SimpleQueue(), [], board.new_board()
 
-    @property
-    def awake(self):
-        """How many helpers are awake."""
-        return sum(helper.awake for helper in self.helpers)
+    def wake(self, count):
+        """See to it that so many helpers look at the board; there may be fewer, or none."""
+        missing = count - self.board[board.AWAKE] - self.calls.qsize()
+        if missing <= 0 or self.board[board.CLOSED]:
+            return
+        try:
+            while len(self.helpers) < min(count, 2 * _processors()):
+                given = self.calls, self.board
+                helper = threading.Thread(None, _help, "convlib", given, daemon=True)
+                helper.start()
+                self.helpers.append(helper)
+        except (RuntimeError, MemoryError):  # the system starts no more threads
+            pass
+        for _ in range(min(missing, len(self.helpers))):
+            self.calls.put(None)
 
-    def call(self, count, task):
-        """Ask so many helpers to do a task; there may be fewer of them, or none."""
-        with self.lock:
-            try:
-                while len(self.helpers) < min(self.awake + count, 2 * _processors()):
-                    helper = _Helper(self.tasks)
-                    helper.start()
-                    self.helpers.append(helper)
-            except (RuntimeError, MemoryError):  # the system starts no more threads
-                pass
-        for _ in range(min(count, len(self.helpers))):
-            self.tasks.put(task)
-
-
-_pool = _Pool()
-_kept = threading.local()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_pool.restart)
-
-
-def _serve():
-    """Stay awake for a while."""
-    board.serve(_pool.board, PATIENCE)
+    def close(self):
+        """Send all helpers to sleep: when Python ends, the machine code they run is gone."""
+        self.board[board.CLOSED] = 1
+        for _ in range(10_000):  # a second or so; then it is too late for any help
+            if self.board[board.AWAKE] == 0:
+                break
+            time.sleep(0.0001)
 
 
-def _wake(count):
-    """See to it that so many threads look at the board."""
-    missing = count - _pool.awake - _pool.tasks.qsize()
-    if missing > 0 and not _pool.board[board.CLOSED]:
-        _pool.call(missing, _serve)
-
-
-@atexit.register
-def _close():
-    """Send all threads to sleep: when Python ends, the machine code they run is gone."""
-    if board:
-        _pool.board[board.CLOSED] = 1
-    for _ in range(10_000):  # a second or so; then it is too late for any help
-        if not _pool.awake:
-            break
-        time.sleep(0.0001)
+if board:
+    _pool = _Pool()
+    _pool.restart()
+    atexit.register(_pool.close)
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_pool.restart)
 
 
 CACHE_LINE = 64  # bytes that come from memory together
-
-
 BYTE = np.dtype(np.uint8)
 
 
 def aligned(shape, dtype):
     """Return a fresh array, filled with anything, that begins at a cache line.
 
-    Source: chapter "Planes and vectors".
+    Source: chapter "How the engine is wired".
     """
     dtype = np.dtype(dtype)
     memory = np.empty(math.prod(shape) * dtype.itemsize + CACHE_LINE, BYTE)
-    return np.ndarray(shape, dtype, memory, bytes_before(memory, CACHE_LINE))
+    before = -ctypes.addressof(ctypes.c_char.from_buffer(memory)) % CACHE_LINE
+    return np.ndarray(shape, dtype, memory, before)
 
 
 KEPT = 16 * 2**20  # bytes: larger memory is not kept
+_kept = threading.local()
 
 
 def borrow(name, size, dtype):
@@ -192,11 +176,7 @@ def borrow(name, size, dtype):
 
     It has room for `size` numbers or more, begins at a cache line, and holds whatever was
     left in it. It belongs to the caller until `give_back`: who interrupts a call and calls
-    the library, too, gets other memory.
-
-    Notes
-    -----
-    Source: chapter "Planes and vectors".
+    the library, too, gets other memory. Source: chapter "How the engine is wired".
     """
     array = _kept.__dict__.pop(name + dtype.char, None)
     if array is None or array.size < size:
@@ -209,11 +189,7 @@ def give_back(name, array):
     """Keep memory for the next call, unless there is too much of it.
 
     At most 16 MiB are kept for each name and data type, in each thread that calls the
-    library.
-
-    Notes
-    -----
-    Source: chapter "Planes and vectors".
+    library. Source: chapter "How the engine is wired".
     """
     if array.nbytes <= KEPT:
         _kept.__dict__[name + array.dtype.char] = array
@@ -225,9 +201,7 @@ PAGE = 4096  # bytes: a core fetches no further ahead
 def run(kernel, jobs, space, dtype, *arguments):
     """Run kernel(job, jobs, *arguments, workspace) for every job; wait for all.
 
-    Notes
-    -----
-    Source: chapter "Planes and vectors".
+    Source: chapter "How the engine is wired".
     """
     dtype = np.dtype(dtype)
     line = CACHE_LINE // dtype.itemsize
@@ -235,49 +209,26 @@ def run(kernel, jobs, space, dtype, *arguments):
     spaces = borrow("workspace", jobs * room, dtype)
     if jobs == 1:
         kernel(0, 1, *arguments, spaces[:room])
-    elif not hasattr(kernel, "overloads"):  # a plain Python function
-        _run_as_tasks(kernel, jobs, spaces, room, arguments)
-    elif _run_at_board(kernel, jobs, spaces, room, arguments):
-        for job in range(jobs):  # once more, to hear what went wrong
+    elif not hasattr(kernel, "overloads") or _failed(kernel, jobs, spaces, room, arguments):
+        for job in range(jobs):  # a plain function; or once more, to hear what went wrong
             kernel(job, jobs, *arguments, spaces[job * room : (job + 1) * room])
     give_back("workspace", spaces)
 
 
-def _run_as_tasks(kernel, jobs, spaces, room, arguments):
-    """Run a plain function for every job by this thread and those that are woken for it."""
-    left, ended = iter(range(jobs)), SimpleQueue()  # to take the next number is one step
-
-    def work():
-        for job in left:
-            try:
-                kernel(job, jobs, *arguments, spaces[job * room : (job + 1) * room])
-                ended.put(None)
-            except BaseException as error:
-                ended.put(error)
-
-    try:
-        _pool.call(jobs - 1, work)
-        work()
-        mistakes = [ended.get() for _ in range(jobs)]  # nobody works on behind its back
-    finally:
-        deque(left, 0)  # after an interruption, no other job begins
-    for mistake in mistakes:
-        if mistake is not None:
-            raise mistake
+_addresses = {}  # for each kernel, its addresses, one for each list of types
 
 
-_addresses = {}  # of kernels, with the stamps of their types
-
-
-def _run_at_board(kernel, jobs, spaces, room, arguments):
-    """Run a compiled kernel by this thread and those awake; return whether it must be run again."""
-    memory, key = borrow("arguments", board.MEMORY, BYTE), (kernel, spaces.dtype.char)
-    _wake(jobs - 1)
-    failed = board.OTHER_TYPES
-    while failed == board.OTHER_TYPES:
-        known = _addresses.get(key, (0, -1))
-        failed = board.share(_pool.board, memory, *known, jobs, spaces, room, arguments)
-        if failed == board.OTHER_TYPES:  # or not met yet
-            _addresses[key] = board.address(kernel, arguments, spaces)
+def _failed(kernel, jobs, spaces, room, arguments):
+    """Let this thread and its helpers do all jobs; return whether that failed, or found no room."""
+    memory = borrow("arguments", board.MEMORY, BYTE)
+    known = _addresses.setdefault((kernel, spaces.dtype.char), [])
+    _pool.wake(jobs - 1)
+    for address in (*known, None):
+        if address is None:  # these types were not met yet
+            address = board.address(kernel, arguments, spaces)
+            known.append(address)
+        failed = board.share(_pool.board, memory, address, jobs, spaces, room, arguments)
+        if failed != board.OTHER_TYPES:
+            break
     give_back("arguments", memory)
-    return failed != 0  # FULL, too: then this thread does all jobs
+    return failed != 0

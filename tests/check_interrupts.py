@@ -1,6 +1,6 @@
 """Interrupt a call at random moments, thousands of times; a crash would end this process, so tests run it in one.
 
-Arguments: the pool (board, tasks or alone), and how many interruptions.
+Arguments: who computes (board or alone), and how many interruptions.
 """
 
 import faulthandler
@@ -13,6 +13,7 @@ import numpy as np
 
 import convlib
 from convlib import functional, parallel
+from convlib.kernels import board
 
 
 class Stop(Exception):
@@ -20,14 +21,13 @@ class Stop(Exception):
 
 
 def layer(pool):
-    """A layer whose jobs go to that pool, as a function without arguments."""
+    """A layer whose jobs go to the board, or all to this thread, as a function without arguments."""
     functional.ENOUGH = 1
     convlib.set_num_threads(1 if pool == "alone" else 3)
     numbers = np.random.default_rng(0)
     x = numbers.integers(-2, 3, (6, 8, 24, 24)).astype("f")
     w = numbers.integers(-2, 3, (9, 8, 3, 3)).astype("f")
-    name = "fft" if pool == "tasks" else "gemm"
-    return lambda: convlib.conv2d(x, w, padding=1, algorithm=name)
+    return lambda: convlib.conv2d(x, w, padding=1, algorithm="product")
 
 
 def interrupted(call, after):
@@ -78,15 +78,12 @@ def main(pool, count):
 
 
 def check_nothing_is_left():
-    """No notice, no task that waits, no helper that stays awake."""
-    end = time.monotonic() + 600
-    while (parallel._pool.awake or parallel._pool.tasks.qsize()) and time.monotonic() < end:
+    """No notice, no call that waits, no helper that stays awake."""
+    pool, end = parallel._pool, time.monotonic() + 600
+    while (pool.board[board.AWAKE] or pool.calls.qsize()) and time.monotonic() < end:
         time.sleep(0.01)
-    assert parallel._pool.awake == 0 and parallel._pool.tasks.qsize() == 0
-    if parallel.board:
-        from convlib.kernels import board
-
-        assert not parallel._pool.board[board.TAKEN : board.CLOSED : board.NUMBERS].any()
+    assert pool.board[board.AWAKE] == 0 and pool.calls.qsize() == 0
+    assert not pool.board[board.TAKEN : board.CLOSED : board.NUMBERS].any()
 
 
 if __name__ == "__main__":

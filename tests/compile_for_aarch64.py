@@ -36,12 +36,13 @@ def compute():
     functional.ENOUGH = 1
     convlib.set_num_threads(2)
     random = np.random.default_rng(0)
-    layers = [((2, 3, 12, 20), (8, 3, 3, 3), 1), ((2, 40, 9, 9), (24, 40, 3, 3), 1), ((2, 6, 12, 20), (6, 1, 3, 3), 6)]
-    for name, (size, kernel, groups) in itertools.product(algorithms.ALGORITHMS, layers):
-        geometry = shapes.conv2d_geometry(size, kernel, padding=1, groups=groups)
+    layers = [((2, 3, 12, 20), (8, 3, 3, 3), 1, 1), ((2, 40, 9, 9), (24, 40, 3, 3), 1, 1),
+              ((2, 20, 9, 9), (24, 20, 3, 3), 2, 1), ((2, 6, 12, 20), (6, 1, 3, 3), 1, 6)]  # fmt: skip
+    for name, (size, kernel, stride, groups) in itertools.product(algorithms.ALGORITHMS, layers):
+        geometry = shapes.conv2d_geometry(size, kernel, stride, 1, 1, groups)
         if algorithms.suits(name, geometry, np.dtype(np.float32)):
             x, w = (random.standard_normal(each).astype(np.float32) for each in (size, kernel))
-            options = {"padding": 1, "groups": groups, "algorithm": name}
+            options = {"stride": stride, "padding": 1, "groups": groups, "algorithm": name}
             output = convlib.conv2d(x, w, **options)
             convlib.conv2d_input_grad(x.shape, w, output, **options)
             convlib.conv2d_weight_grad(x, w.shape, output, **options)

@@ -4,9 +4,7 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
-from queue import SimpleQueue
 
 import numpy as np
 import pytest
@@ -29,7 +27,7 @@ def run(program, *arguments):
 
 
 @pytest.mark.skipif(not hasattr(__import__("signal"), "setitimer"), reason="no such timer on this system")
-@pytest.mark.parametrize("pool", ["board", "tasks", "alone"])
+@pytest.mark.parametrize("pool", ["board", "alone"])
 def test_signals_at_random_moments(pool):
     assert "2000 calls" in run(["tests/check_interrupts.py"], pool, "2000")
 
@@ -40,10 +38,11 @@ def test_a_call_in_the_middle_of_another_has_memory_of_its_own(name, monkeypatch
     random, run_kernel, inside = np.random.default_rng(0), parallel.run, []
 
     def results(seed):
-        groups, channels = (6, 6) if name == "depthwise" else (1, 20)
-        x = random.standard_normal((3, channels, 14, 13)).astype("f") + seed
-        w = random.standard_normal((channels, channels // groups, 3, 3)).astype("f")
-        given = {"padding": 1, "groups": groups, "algorithm": name}
+        groups, channels = (6, 6) if name == "planes" else (1, 20)
+        side, kernel = (1, 1) if name == "few" else (14, 3)
+        x = random.standard_normal((3, channels, side, side)).astype("f") + seed
+        w = random.standard_normal((channels, channels // groups, kernel, kernel)).astype("f")
+        given = {"padding": kernel // 2, "groups": groups, "algorithm": name}
         y = convlib.conv2d(x, w, **given)
         grad_weight = convlib.conv2d_weight_grad(x, w.shape, y, **given)
         return [y, convlib.conv2d_input_grad(x.shape, w, y, **given), grad_weight]
@@ -75,7 +74,7 @@ from convlib import functional
 functional.ENOUGH = 1
 def compute():
     x, w = np.ones((4, 8, 20, 20), "f"), np.ones((9, 8, 3, 3), "f")
-    for name in ("gemm", "fft"):
+    for name in ("product", "numpy"):
         assert abs(convlib.conv2d(x, w, padding=1, algorithm=name)[0, 0, 5, 5] - 72) < 0.01
     print("computed", flush=True)
 convlib.set_num_threads(1); compute(); convlib.set_num_threads(3)
@@ -100,55 +99,31 @@ def test_in_a_thread_that_outlives_the_main_program():
 # --- plain functions ----------------------------------------------------------------------------------------------
 
 
-def test_every_task_is_done_once_and_mistakes_are_heard():
-    done, lock = [], threading.Lock()
+def test_a_plain_function_does_its_jobs_one_after_the_other():
+    done, places = [], []
 
     def note(job, jobs, workspace):
-        with lock:
-            done.append(job)
-        if job == 5:
-            raise KeyError("five")
+        done.append((threading.get_ident(), job, jobs))
+        places.append(workspace)
 
-    for _ in range(100):
-        done.clear()
-        with pytest.raises(KeyError, match="five"):
-            parallel.run(note, 9, 3, np.float32)
-        assert sorted(done) == list(range(9))
+    parallel.run(note, 5, 3, np.float32)
+    assert done == [(threading.get_ident(), job, 5) for job in range(5)]
+    assert not any(np.shares_memory(one, other) for one in places for other in places if one is not other)
 
 
-class InterruptedInMainThread(SimpleQueue):
-    """A queue at which the main thread is always interrupted."""
-
-    def put(self, value):
-        if threading.current_thread() is threading.main_thread():
-            raise KeyboardInterrupt
-        super().put(value)
-
-
-def test_after_an_interruption_no_other_job_begins_and_memory_is_nobody_elses(monkeypatch):
-    began, go, ended, seen = threading.Event(), threading.Event(), threading.Event(), []
+def test_after_an_interruption_memory_is_nobody_elses():
+    """It may still be in use somewhere: only what a call gave back is lent again."""
+    seen = []
 
     def kernel(job, jobs, workspace):
-        seen.append((job, workspace))
-        if threading.current_thread() is threading.main_thread():
-            assert began.wait(timeout=600)  # a helper is at work, too
-        else:
-            began.set()
-            assert go.wait(timeout=600)
-            workspace[:] = 7
-            ended.set()
+        seen.append(workspace)
+        raise KeyboardInterrupt
 
-    parallel.run(lambda job, jobs, workspace: None, 2, 10, np.float32)  # there is a helper
-    monkeypatch.setattr(parallel, "SimpleQueue", InterruptedInMainThread)
-    with pytest.raises(KeyboardInterrupt):
-        parallel.run(kernel, 100, 10, np.float32)
-    known = sorted(job for job, _ in seen)
+    for jobs in (1, 3):
+        with pytest.raises(KeyboardInterrupt):
+            parallel.run(kernel, jobs, 10, np.float32)
     others = [parallel.borrow("workspace", 1, np.dtype(np.float32)) for _ in range(3)]
-    assert not any(np.shares_memory(each, workspace) for each in others for _, workspace in seen)
-    go.set()
-    assert ended.wait(timeout=600)
-    time.sleep(0.1)
-    assert sorted(job for job, _ in seen) == known and len(known) < 100
+    assert len(seen) == 2 and not any(np.shares_memory(one, other) for one in others for other in seen)
 
 
 # --- memory is given back -----------------------------------------------------------------------------------------
@@ -195,7 +170,7 @@ for name in algorithms.ALGORITHMS:
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory as Linux counts it")
 def test_memory_of_large_calls_is_given_back():
     """Images of 23 MB: what stays is what convlib says it keeps, and a few megabytes of the system's own."""
-    assert run(["-c", MEMORY]).count("kept") >= 15
+    assert run(["-c", MEMORY]).count("kept") >= 10
 
 
 def test_what_is_kept_has_a_bound():
@@ -203,22 +178,3 @@ def test_what_is_kept_has_a_bound():
     large = parallel.borrow("some test", parallel.KEPT // 8 + 1, dtype)
     parallel.give_back("some test", large)
     assert "some testd" not in vars(parallel._kept)
-
-
-def test_plans_are_forgotten_when_there_are_too_many():
-    from convlib.kernels import remember
-
-    made = []
-
-    @remember.remembered
-    def plan(number):
-        made.append(number)
-        return (np.zeros(number // 8), (number,))
-
-    assert plan(800) is plan(800) and made == [800]
-    plan(remember.REMEMBERED * 2)
-    plan(remember.REMEMBERED * 2)  # never kept
-    assert plan(800) is plan(800) and made == [800, *[remember.REMEMBERED * 2] * 2]
-    for number in range(8, 8 * 9, 8):
-        plan(remember.REMEMBERED // 5 // 8 * 8 + number)
-    assert plan(800) is plan(800) and made.count(800) == 2  # it made room for others

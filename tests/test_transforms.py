@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from convlib import reference
-from convlib.kernels.transforms import as_array, winograd_matrices
+from convlib.transforms import as_array, winograd_matrices
 
 SIZES = [(m, r) for m in range(1, 8) for r in range(1, 8) if m + r <= 9]
 HALF = Fraction(1, 2)

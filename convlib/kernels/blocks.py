@@ -1,240 +1,153 @@
-"""One block of registers: a tuple of rows of vectors. Everything multiplies with it."""
+# Exported from chapters/ by tools/export.py: edit the chapter, not this file.
+"""The block: rows of vectors that stay in registers while everything is multiplied with them.
 
-from llvmlite import ir
+A block is a tuple of rows, a row a tuple of vectors; its *type* says how many.
+Chapter "Vectors and the block" builds this module.
+"""
+
 from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic
 
-from convlib.kernels import simd
-from convlib.kernels.simd import VectorType, address_of, check_array, check_written, compiled
+from convlib.kernels.simd import VectorType, as_first, compiled, primitive
 from convlib.kernels.tuning import ROWS, VECTORS
+
+__all__ = [
+    "SHAPE",
+    "as_shape",
+    "multiply",
+    "nought",
+    "spread",
+    "put",
+    "take",
+    "together",
+    "row_of",
+    "share",
+    "dots",
+    "slide",
+    "weigh",
+    "load_between",
+]
+
+
+# Chapter "Vectors and the block" (chapters/block.ipynb)
 
 SHAPE = ((0,) * VECTORS,) * ROWS
 
 
-def _kind(array, shape):
-    """The type of a block as wide and high as `shape`."""
-    return types.UniTuple(types.UniTuple(VectorType(array.dtype), shape.dtype.count), shape.count)
+def as_shape(array, *others):
+    """A block's type: as high and wide as the last argument (chapter "Vectors and the block")."""
+    shape = others[-1]
+    return types.UniTuple(types.UniTuple(VectorType(array.dtype), len(shape.types[0])), len(shape))
 
 
-def _place(context, builder, array_type, array, index, kind):
-    address = address_of(context, builder, array_type, array, index)
-    return builder.bitcast(address, kind.as_pointer())
+@primitive(as_first)
+def multiply(cpu, block, left, i, row_step, right, j):
+    """Row r grows by left[i + r * row_step] * right[j ...] (chapter "Vectors and the block")."""
+    columns, sums = cpu.load_row(right, j, len(block[0])), []
+    for row, place in zip(block, cpu.places(i, row_step, len(block)), strict=True):
+        factor = cpu.spread(left, cpu.number(left, place))
+        sums.append([cpu.fma(factor, x, s) for x, s in zip(columns, row, strict=True)])
+    return sums
 
 
-def _spread(builder, number, kind):
-    """A vector of one number."""
-    empty = ir.Constant(kind, ir.Undefined)
-    first = builder.insert_element(empty, number, ir.Constant(ir.IntType(32), 0))
-    return builder.shuffle_vector(first, empty, simd._zeros(kind.count))
+@primitive(as_shape)
+def nought(cpu, array, shape):
+    """The block of zeros (chapter "Vectors and the block")."""
+    return [[cpu.zero(array) for _ in row] for row in shape]
 
 
-def _fused(builder, a, b, c):
-    suffix = "f32" if isinstance(a.type.element, ir.FloatType) else "f64"
-    function = ir.FunctionType(a.type, [a.type] * 3)
-    name = f"llvm.fmuladd.v{a.type.count}{suffix}"
-    return builder.call(cgutils.get_or_insert_function(builder.module, function, name), [a, b, c])
+@primitive(as_shape)
+def spread(cpu, array, index, step, shape):
+    """Row r holds array[index + r * step] in every lane (chapter "Vectors and the block")."""
+    numbers = [cpu.number(array, each) for each in cpu.places(index, step, len(shape))]
+    vectors = [cpu.spread(array, number) for number in numbers]
+    return [[vector] * len(row) for vector, row in zip(vectors, shape, strict=True)]
 
 
-def _rows(builder, block):
-    return [cgutils.unpack_tuple(builder, row) for row in cgutils.unpack_tuple(builder, block)]
+@primitive(lambda *_: types.void)
+def put(cpu, array, index, row_step, block):
+    """Write row r to array[index + r * row_step ...] (chapter "Vectors and the block")."""
+    for row, place in zip(block, cpu.places(index, row_step, len(block)), strict=True):
+        for vector, each in zip(row, cpu.places(place, cpu.lanes(array), len(row)), strict=True):
+            cpu.store(array, each, vector)
 
 
-def _pack(builder, rows):
-    return cgutils.pack_array(builder, [cgutils.pack_array(builder, row) for row in rows])
+@primitive(as_shape)
+def take(cpu, array, index, row_step, shape):
+    """Row r is what lies at array[index + r * row_step ...] (chapter "Vectors and the block")."""
+    places = cpu.places(index, row_step, len(shape))
+    return [cpu.load_row(array, each, len(row)) for each, row in zip(places, shape, strict=True)]
 
 
-def _steps(builder, place, step, count):
-    places = [place]
-    while len(places) < count:
-        places.append(builder.add(places[-1], step))
-    return places
-
-
-def _vectors(context, builder, array_type, array, place, count):
-    """The addresses of some vectors side by side."""
-    kind = context.get_value_type(VectorType(array_type.dtype))
-    beside = ir.Constant(place.type, kind.count)
-    places = _steps(builder, place, beside, count)
-    return [_place(context, builder, array_type, array, each, kind) for each in places]
-
-
-def _size(vector):
-    return vector.dtype.bitwidth // 8
-
-
-@intrinsic
-def spread(typing_context, array, index, step, shape):
-    """The block whose rows hold array[index], array[index + step], ... in every lane."""
-    block = _kind(array, shape)
-
-    def generate(context, builder, signature, arguments):
-        kind = context.get_value_type(block.dtype.dtype)
-        rows = []
-        for place in _steps(builder, *arguments[1:3], block.count):
-            number = builder.load(address_of(context, builder, signature.args[0], arguments[0], place))
-            rows.append([_spread(builder, number, kind)] * block.dtype.count)
-        return _pack(builder, rows)
-
-    return block(array, types.intp, types.intp, shape), generate
-
-
-@intrinsic
-def nought(typing_context, array, shape):
-    """The block of zeros."""
-    block = _kind(array, shape)
-
-    def generate(context, builder, signature, arguments):
-        zero = ir.Constant(context.get_value_type(block.dtype.dtype), None)
-        return _pack(builder, [[zero] * block.dtype.count] * block.count)
-
-    return block(array, shape), generate
-
-
-@intrinsic
-def multiply(typing_context, block, left, i, row_step, right, j):
-    """block + left[i + r * row_step] * right[j ...], for every row r."""
-    check_array("multiply", left), check_array("multiply", right)
-    vector = block.dtype.dtype
-
-    def generate(context, builder, signature, arguments):
-        rows = _rows(builder, arguments[0])
-        places = _vectors(context, builder, signature.args[4], arguments[4], arguments[5], len(rows[0]))
-        columns = [builder.load(place, align=_size(vector)) for place in places]
-        sums = []
-        for row, place in zip(rows, _steps(builder, *arguments[2:4], len(rows)), strict=True):
-            address = address_of(context, builder, signature.args[1], arguments[1], place)
-            factor = _spread(builder, builder.load(address), columns[0].type)
-            sums.append([_fused(builder, factor, x, s) for x, s in zip(columns, row, strict=True)])
-        return _pack(builder, sums)
-
-    return block(block, left, types.intp, types.intp, right, types.intp), generate
-
-
-@intrinsic
-def dots(typing_context, block, left, i, row_step, right, j, table, k):
-    """block[r][c] + left[i + r * row_step ...] * right[j + table[k + c] ...], lane by lane."""
-    check_array("dots", left), check_array("dots", right)
-    vector = block.dtype.dtype
-
-    def generate(context, builder, signature, arguments):
-        kind, rows = context.get_value_type(vector), _rows(builder, arguments[0])
-
-        def vectors(which, places):
-            return [builder.load(_place(context, builder, signature.args[which], arguments[which], each, kind),
-                                 align=_size(vector)) for each in places]
-
-        entries = _steps(builder, arguments[7], ir.Constant(arguments[7].type, 1), len(rows[0]))
-        offsets = [builder.load(address_of(context, builder, signature.args[6], arguments[6], each)) for each in entries]
-        columns = vectors(4, [builder.add(arguments[5], offset) for offset in offsets])
-        lines = vectors(1, _steps(builder, *arguments[2:4], len(rows)))
-        return _pack(builder, [[_fused(builder, line, x, s) for x, s in zip(columns, row, strict=True)]
-                               for line, row in zip(lines, rows, strict=True)])
-
-    n = types.intp
-    return block(block, left, n, n, right, n, table, n), generate
-
-
-@intrinsic
-def together(typing_context, a, b):
-    """The sum of two blocks."""
-
-    def generate(context, builder, signature, arguments):
-        pairs = zip(*(_rows(builder, each) for each in arguments), strict=True)
-        return _pack(builder, [[builder.fadd(x, y) for x, y in zip(*rows, strict=True)] for rows in pairs])
-
-    return a(a, b), generate
-
-
-@intrinsic
-def put(typing_context, array, index, row_step, block):
-    """Write the rows of a block to array[index ...], array[index + row_step ...], ..."""
-    check_written("put", array, block.dtype)
-
-    def generate(context, builder, signature, arguments):
-        rows = _rows(builder, arguments[3])
-        for row, place in zip(rows, _steps(builder, *arguments[1:3], len(rows)), strict=True):
-            places = _vectors(context, builder, signature.args[0], arguments[0], place, len(row))
-            for value, each in zip(row, places, strict=True):
-                builder.store(value, each, align=_size(block.dtype.dtype))
-        return context.get_dummy_value()
-
-    return types.void(array, types.intp, types.intp, block), generate
-
-
-@intrinsic
-def load_between(typing_context, array, index, first, last):
-    """The vector at array[index ...], zero outside the lanes first .. last - 1, which alone are read."""
-    check_array("load_between", array)
-    vector = VectorType(array.dtype)
-
-    def generate(context, builder, signature, arguments):
-        kind = context.get_value_type(vector)
-        place = _place(context, builder, signature.args[0], *arguments[:2], kind)
-        before, until = (simd._first_lanes(builder, each, kind.count) for each in arguments[2:])
-        mask = builder.and_(builder.not_(before), until)
-        align = ir.Constant(ir.IntType(32), _size(vector))
-        return simd._masked(builder, "load", kind, kind, [place, align, mask, ir.Constant(kind, None)])
-
-    return vector(array, types.intp, types.intp, types.intp), generate
-
-
-@intrinsic
-def take(typing_context, array, index, row_step, shape):
-    """The block at array[index ...], array[index + row_step ...], ..."""
-    check_array("take", array)
-    block = _kind(array, shape)
-
-    def generate(context, builder, signature, arguments):
-        rows = []
-        for place in _steps(builder, *arguments[1:3], block.count):
-            places = _vectors(context, builder, signature.args[0], arguments[0], place, block.dtype.count)
-            rows.append([builder.load(each, align=_size(block.dtype.dtype)) for each in places])
-        return _pack(builder, rows)
-
-    return block(array, types.intp, types.intp, shape), generate
-
-
-@intrinsic
-def slide(typing_context, block, plane, place, steps, weights, i, taps):
-    """Add a column of taps to rows below each other: each line of the plane is read once.
-
-    steps is (from line to line, from phase to phase, from tap to tap); taps is a tuple (taps, stride) of tuples of
-    that length: block[r] + weights[i + u * steps[2]] * line r * stride + u, for all u.
-    """
-    check_array("slide", plane), check_array("slide", weights)
-    vector, (height, stride) = block.dtype.dtype, (each.count for each in taps)
-
-    def generate(context, builder, signature, arguments):
-        kind = context.get_value_type(vector)
-        sums = [row[0] for row in _rows(builder, arguments[0])]
-        pitch, phase, tap = cgutils.unpack_tuple(builder, arguments[3])
-        factors = []
-        for each in _steps(builder, arguments[5], tap, height):
-            number = builder.load(address_of(context, builder, signature.args[4], arguments[4], each))
-            factors.append(_spread(builder, number, kind))
-        starts = _steps(builder, arguments[2], phase, stride)
-        for line in range((len(sums) - 1) * stride + height):
-            at = starts[line % stride]
-            starts[line % stride] = builder.add(at, pitch)
-            cells = builder.load(_place(context, builder, signature.args[1], arguments[1], at, kind), align=_size(vector))
-            for u in range(line % stride, height, stride):
-                r = (line - u) // stride
-                if 0 <= r < len(sums):
-                    sums[r] = _fused(builder, factors[u], cells, sums[r])
-        return _pack(builder, [[each] for each in sums])
-
-    n = types.intp
-    return block(block, plane, n, steps, weights, n, taps), generate
+@primitive(as_first)
+def together(cpu, a, b):
+    """The sum of two blocks (chapter "Vectors and the block")."""
+    return [[cpu.add(x, y) for x, y in zip(*rows, strict=True)] for rows in zip(a, b, strict=True)]
 
 
 @compiled
 def row_of(block, r):
-    """The first vector of a row."""
+    """The first vector of a row (chapter "Vectors and the block")."""
     return block[r][0]
 
 
 @compiled
 def share(job, jobs, count):
-    """Which of `count` things are a job's."""
+    """Which of `count` things are a job's (chapter "Vectors and the block")."""
     return job * count // jobs, (job + 1) * count // jobs
+
+
+@primitive(as_first)
+def dots(cpu, block, left, rows, right, j, table, k):
+    """block[r][c] + left[row r ...] * right[j + table[k + c] ...], lane by lane.
+
+    rows is (place of row 0, from row to row). Source: chapter "Vectors and the block".
+    """
+    entries = cpu.places(k, 1, len(block[0]))
+    columns = [cpu.load(right, cpu.plus(j, cpu.number(table, each))) for each in entries]
+    lines = [cpu.load(left, each) for each in cpu.places(*rows, len(block))]
+    return [[cpu.fma(line, x, s) for x, s in zip(columns, row, strict=True)]
+            for line, row in zip(lines, block, strict=True)]  # fmt: skip
+
+
+def _meetings(cpu, plane, place, steps, rows, taps):
+    """Each line of a plane, read once, with all rows r and taps u that meet on it."""
+    height, stride = map(len, taps)
+    starts = cpu.places(place, steps[1], stride)
+    for line in range((rows - 1) * stride + height):
+        at = starts[line % stride]
+        starts[line % stride], cells = cpu.plus(at, steps[0]), cpu.load(plane, at)
+        for u in range(line % stride, height, stride):
+            if 0 <= line - u < rows * stride:
+                yield cells, (line - u) // stride, u
+
+
+@primitive(as_first)
+def slide(cpu, block, plane, place, steps, weights, i, taps):
+    """Row r grows by weights[i + u * steps[2]] * line r * stride + u of a plane, for all taps u.
+
+    steps is (from line to line, from phase to phase, from tap to tap); taps is a tuple (taps,
+    stride) of tuples of that length. Source: chapter "Vectors and the block".
+    """
+    sums, places = [row[0] for row in block], cpu.places(i, steps[2], len(taps[0]))
+    factors = [cpu.spread(weights, cpu.number(weights, each)) for each in places]
+    for cells, r, u in _meetings(cpu, plane, place, steps, len(block), taps):
+        sums[r] = cpu.fma(factors[u], cells, sums[r])
+    return [[each] for each in sums]
+
+
+@primitive(as_first)
+def weigh(cpu, block, flows, plane, place, steps, taps):
+    """Row u grows by flows[r] * line r * stride + u of a plane, for all r; else as `slide`.
+
+    Source: chapter "Vectors and the block".
+    """
+    sums = [row[0] for row in block]
+    for cells, r, u in _meetings(cpu, plane, place, steps, len(flows), taps):
+        sums[u] = cpu.fma(flows[r][0], cells, sums[u])
+    return [[each] for each in sums]
+
+
+@primitive(lambda array, *_: VectorType(array.dtype))
+def load_between(cpu, array, index, first, last):
+    """Only lanes first .. last - 1 are read; zeros elsewhere (chapter "Vectors and the block")."""
+    return cpu.load_lanes(array, index, first, last)

@@ -1,7 +1,11 @@
-"""Strips of columns straight from the images: any stride, dilation, padding; small images in one strip.
+# Exported from chapters/ by tools/export.py: edit the chapter, not this file.
+"""Strips of columns straight from the images: any stride, dilation, padding and batch.
 
-A strip is as wide as a block. Its columns are output places of the batch, counted through; its rows are
-(channel, tap). A table, made once for a strip, says where the pieces of the rows come from: the same for all channels.
+A strip is as wide as a block. Its columns are places of the output, counted through the batch;
+its rows are (channel, tap). A list says where the pieces of the rows come from; it is the same
+for all channels.
+
+Chapter "Packing: the layer as a matrix product" builds this module.
 """
 
 from typing import NamedTuple
@@ -11,9 +15,16 @@ from convlib.kernels.shuffles import every_second
 from convlib.kernels.simd import compiled, inlined, lanes, load, store
 from convlib.kernels.tuning import VECTORS
 
+__all__ = ["Window", "window_of", "in_one_line", "strip_room", "table_rows", "taps_met", "bring_strips"]
+
+
+# Chapter "Packing: the layer as a matrix product" (chapters/packing.ipynb)
 
 class Window(NamedTuple):
-    """One group of a layer: sizes and steps, as plain numbers."""
+    """One group of a layer: sizes and steps, as plain numbers.
+
+    Source: chapter "Packing: the layer as a matrix product".
+    """
 
     batch: int
     channels: int  # of the group
@@ -30,145 +41,144 @@ class Window(NamedTuple):
     out_height: int
     out_width: int
     image_step: int  # from image to image in the input
-    apart: int = 0  # 1: strips are ordered (tap, channel), and taps without a cell are left out
 
 
 def window_of(g):
-    """The window of a layer; one tap that sees all of an image sees it as one long row."""
-    (top, bottom), (left, right) = g.padding
-    w = Window(g.batch, g.in_channels // g.groups, g.height, g.width, g.kernel_height, g.kernel_width, *g.stride,
-               top, left, *g.dilation, g.out_height, g.out_width, g.in_channels * g.height * g.width)
-    if (g.kernel_height, g.kernel_width, *g.stride, top, bottom, left, right) == (1, 1, 1, 1, 0, 0, 0, 0):
-        cells = g.height * g.width
-        w = w._replace(height=1, width=cells, out_height=1, out_width=cells)
-    return w
+    """The window of a layer; one tap that sees all of an image sees it as one long line.
+
+    Source: chapter "Packing: the layer as a matrix product".
+    """
+    w = Window(g.batch, g.in_channels // g.groups, g.height, g.width, g.kernel_height,
+               g.kernel_width, *g.stride, g.padding[0][0], g.padding[1][0], *g.dilation,
+               g.out_height, g.out_width, g.in_channels * g.height * g.width)
+    cells = g.height * g.width
+    one = {"height": 1, "width": cells, "out_height": 1, "out_width": cells}
+    return w._replace(**one) if in_one_line(g) else w
+
+
+def in_one_line(g):
+    """Whether each place of a layer sees one cell, its own.
+
+    Source: chapter "Packing: the layer as a matrix product".
+    """
+    return g[5:9] == (1, 1, (1, 1), ((0, 0), (0, 0)))
 
 
 @compiled
-def _find_piece(w, tap, place, count):
-    """Where a tap's piece of an output row begins, and which of its lanes are inside the image."""
-    n, y, x = place
-    u, v = tap // w.kernel_width, tap % w.kernel_width
-    row = y * w.step_down - w.top + u * w.dilation_down
-    start = v * w.dilation_right - w.left
-    low = max(0, -(start // w.step_right))  # the first place not left of the image
-    high = (w.width - 1 - start) // w.step_right + 1
-    if row < 0 or row >= w.height:
-        high = 0
-    first = min(max(low - x, 0), count)
-    at = n * w.image_step + row * w.width + x * w.step_right + start
-    return at, first, max(first, min(high - x, count))
+def strip_room(w, n):
+    """How many numbers a strip takes; what is written last may reach a vector further.
+
+    Source: chapter "Packing: the layer as a matrix product".
+    """
+    return w.channels * w.kernel_height * w.kernel_width * VECTORS * n + n
 
 
-@compiled
-def find_pieces(w, column, size, table):
-    """Fill the table of a strip: (offset, first lane, last lane, place); return how many pieces a tap has."""
-    places = w.out_height * w.out_width
-    taps, wide, used, at = w.kernel_height * w.kernel_width, VECTORS * size, 0, 0
-    pieces, last = 0, min(wide, w.batch * places - column)
-    while at < wide:  # how many
-        at += size if at >= last else min(size, w.out_width - (column + at) % places % w.out_width, last - at)
-        pieces += 1
-    at = 0
-    for piece in range(pieces):
-        p, count = (column + at) % places, size
-        place = (column + at) // places, p // w.out_width, p % w.out_width
-        if at < last:
-            count = min(size, w.out_width - place[2], last - at)
-        for tap in range(taps):
-            e = tap * pieces + piece
-            table[e, 0], table[e, 1], table[e, 2], table[e, 3] = 0, 0, 0, at
-            if at < last:
-                table[e, 0], table[e, 1], table[e, 2] = _find_piece(w, tap, place, count)
-        at += count
-    return pieces
+def table_rows(w, strips, n):
+    """How many rows a table for the pieces of so many strips needs.
+
+    Source: chapter "Packing: the layer as a matrix product".
+    """
+    wide = VECTORS * n
+    pieces = min(wide, VECTORS + (wide - 2) // w.out_width + 3)
+    return strips * w.kernel_height * w.kernel_width * pieces
 
 
 @inlined
-def piece(data, at, first, last, step):
-    """A vector of cells, side by side or two apart."""
-    n = lanes(data)
-    if step == 1:
+def _inside(w, start, count):
+    """The first of `count` places that sees a cell of a line, and the first behind them."""
+    low, high = -start, w.width - start
+    if w.step_right > 1:
+        low, high = -(start // w.step_right), (w.width - 1 - start) // w.step_right + 1
+    first = min(max(low, 0), count)
+    return first, max(first, min(high, count))
+
+
+@compiled
+def _list_row(w, tap, begin, lists, size):
+    """List the pieces of a row, which begins at (image, line, column, place in the strip)."""
+    (n, y, x, place), (table, parts, whole) = begin, lists
+    down, right = tap // w.kernel_width * w.dilation_down, tap % w.kernel_width * w.dilation_right
+    end = place + VECTORS * size
+    while place < end:
+        row, start = y * w.step_down - w.top + down, x * w.step_right - w.left + right
+        count, first, last = min(size, w.out_width - x), 0, 0
+        if n >= w.batch:
+            count = size
+        elif 0 <= row < w.height:
+            first, last = _inside(w, start, min(count, end - place))
+        e = parts
+        if last - first == size and w.step_right == 1:
+            whole -= 1
+            e = whole
+        else:
+            parts += 1
+        table[e, 0] = n * w.image_step + row * w.width + start if first < last else 0
+        table[e, 1], table[e, 2], table[e, 3] = first, last, place
+        place, x = place + count, x + count
+        if x == w.out_width:
+            x, y = 0, y + 1
+        if y == w.out_height:
+            y, n = 0, n + 1
+    return parts, whole
+
+
+@compiled
+def _list_pieces(w, strips, taps, size, table):
+    """List the pieces of a channel's rows: parts of vectors in front, whole ones at the end."""
+    places, wide, parts, whole = w.out_height * w.out_width, VECTORS * size, 0, len(table)
+    for tap in range(taps[0], taps[1]):
+        place = (tap - taps[0]) * wide
+        for s in range(strips[0], strips[1]):
+            n, p = s * wide // places, s * wide % places
+            begin = n, p // w.out_width, p % w.out_width, place
+            parts, whole = _list_row(w, tap, begin, (table, parts, whole), size)
+            place += strip_room(w, size)
+    return parts, whole
+
+
+@compiled
+def taps_met(w, strip, n):
+    """The first tap that can see a cell from a strip's places, and the first behind the last one.
+
+    Source: chapter "Packing: the layer as a matrix product".
+    """
+    wide, first, last = VECTORS * n, 0, w.kernel_height - 1
+    p = strip * wide % (w.out_height * w.out_width)
+    if w.kernel_height > 1 and p + wide <= w.out_height * w.out_width:  # all in one image
+        lines = p // w.out_width, (p + wide - 1) // w.out_width
+        first = max(0, -((lines[1] * w.step_down - w.top) // w.dilation_down))
+        last = min(last, (w.height - 1 + w.top - lines[0] * w.step_down) // w.dilation_down)
+    return first * w.kernel_width, max(first, last + 1) * w.kernel_width
+
+
+@inlined
+def _part(w, data, at, first, last):
+    """The vector of which lanes first .. last - 1 are cells, side by side or every second one."""
+    if w.step_right == 1:
         return load_between(data, at, first, last)
-    a, b = 2 * first, 2 * last - 1  # no cell behind the last one is read
+    n, a, b = lanes(data), 2 * first, 2 * last - 1  # no cell behind the last one is read
     return every_second(load_between(data, at, min(a, n), min(b, n)),
                         load_between(data, at + n, max(a - n, 0), max(b - n, 0)))
 
 
 @compiled
-def _copy_apart(data, entry, base, step, size, to):
-    """Cells further apart, one by one: (target, place)."""
-    target, place = to
-    for i in range(size):
-        inside = entry[1] <= i < entry[2]
-        target[place + i] = data[base + entry[0] + i * step] if inside else 0
+def bring_strips(w, data, at, strips, taps, target, table):
+    """Gather the rows of some taps for strips first .. last - 1, which lie behind each other.
 
-
-@inlined
-def _fill_tap(w, data, base, pieces, target, place):
-    """Write one row of a strip from pieces that may lie partly outside the image."""
-    for entry in pieces:
-        at, to = base + entry[0], place + entry[3]
-        if w.step_right <= 2:
-            store(target, to, piece(data, at, entry[1], entry[2], w.step_right))
-        else:
-            _copy_apart(data, entry, base, w.step_right, VECTORS * lanes(data) - entry[3], (target, to))
-
-
-@inlined
-def tap_step(w, n):
-    """From tap to tap in a strip; a row's last store may reach a vector further."""
-    return w.channels * VECTORS * n + n if w.apart else VECTORS * n
-
-
-@inlined
-def _fill_channel(w, data, base, table, pieces, target, place):
-    """Write the rows of one channel, a row for each tap."""
-    taps, step = w.kernel_height * w.kernel_width, tap_step(w, lanes(data))
-    if pieces < 0:  # all inside the image, and side by side
-        for e in range(taps * -pieces):
-            store(target, place + table[e, 3], load(data, base + table[e, 0]))
-    else:
-        for tap in range(taps):
-            if not w.apart or table[len(table) - 1, 1] >> tap & 1:
-                _fill_tap(w, data, base, table[tap * pieces : (tap + 1) * pieces], target, place + tap * step)
-
-
-@compiled
-def _make_table(w, column, size, table):
-    """Fill the table of a strip; return how many pieces a tap has, below zero if all are plain copies."""
-    pieces, taps = find_pieces(w, column, size, table), w.kernel_height * w.kernel_width
-    whole, alive = w.step_right == 1, column - column
-    for e in range(taps * pieces):
-        whole = whole and table[e, 1] == 0 and table[e, 2] == size
-        if table[e, 1] < table[e, 2]:
-            alive |= 1 << e // pieces
-    table[len(table) - 1, 1] = alive if w.apart else 1
-    if not whole:
-        return pieces
-    for e in range(taps * pieces):
-        table[e, 3] += e // pieces * tap_step(w, size)
-    return -pieces
-
-
-@compiled
-def strip_room(w, n):
-    """How many numbers a strip takes: a row's last store may reach a vector further."""
-    taps = w.kernel_height * w.kernel_width
-    return taps * tap_step(w, n) if w.apart else w.channels * taps * VECTORS * n + n
-
-
-@compiled
-def bring_strips(w, data, origin, strips, target, table):
-    """Gather strips first .. last - 1 behind each other, channel by channel."""
-    n, taps, cells = lanes(data), w.kernel_height * w.kernel_width, w.height * w.width
-    wide, count = VECTORS * n, strips[1] - strips[0]
-    room = taps * (wide + 1)
-    for s in range(count):
-        part = table[s * room : (s + 1) * room]
-        part[room - 1, 0] = _make_table(w, (strips[0] + s) * wide, n, part)
-    for c in range(w.channels):
-        for s in range(count):
-            part = table[s * room : (s + 1) * room]
-            place = s * strip_room(w, n) + c * (wide if w.apart else taps * wide)
-            _fill_channel(w, data, origin + c * cells, part, part[room - 1, 0], target, place)
+    What a part of a vector writes too far is written anew by the pieces that come later.
+    Source: chapter "Packing: the layer as a matrix product".
+    """
+    n, to, step = lanes(data), 0, w.step_right
+    parts, whole = _list_pieces(w, strips, taps, n, table)
+    for _ in range(w.channels):
+        for e in range(parts):
+            cell, first, last = at + table[e, 0], table[e, 1], table[e, 2]
+            place = to + table[e, 3]
+            if step <= 2:
+                store(target, place, _part(w, data, cell, first, last))
+            else:  # cells further apart, one by one
+                for i in range(n):
+                    target[place + i] = data[cell + i * step] if first <= i < last else 0
+        for e in range(whole, len(table)):
+            store(target, to + table[e, 3], load(data, at + table[e, 0]))
+        at, to = at + w.height * w.width, to + (taps[1] - taps[0]) * VECTORS * n

@@ -1,8 +1,8 @@
 # Exported from chapters/ by tools/export.py: edit the chapter, not this file.
 """The seven loops, compiled: slow, and right even where numbers are infinite.
 
-Chapter "Planes and vectors" builds this module; the relation is that of chapter "Stride, padding,
-dilation, groups".
+Chapter "Choosing" builds this module; the meetings are those of chapter "Stride, padding, dilation,
+groups".
 """
 
 import numpy as np
@@ -10,10 +10,13 @@ import numpy as np
 from convlib.kernels.simd import compiled
 from convlib.shapes import output_shape
 
-__all__ = ["conv2d", "conv2d_backward", "suits", "forward", "input_grad", "weight_grad"]
+__all__ = ["OUTPUT", "INPUT", "WEIGHT", "meet", "suits", "forward", "input_grad", "weight_grad"]
 
 
-# Chapter "Planes and vectors" (chapters/planes.ipynb)
+# Chapter "Choosing" (chapters/choosing.ipynb)
+
+OUTPUT, INPUT, WEIGHT = range(3)  # which of the three is asked
+
 
 @compiled
 def _inside(start, step, kernel_size, size):
@@ -24,63 +27,33 @@ def _inside(start, step, kernel_size, size):
 
 
 @compiled
-def conv2d(input, weight, bias, stride, corner, dilation, groups, output):
-    """Write the output of a layer (chapter "Planes and vectors")."""
-    sources, targets = weight.shape[1], weight.shape[0] // groups
-    for n in range(output.shape[0]):
-        for o in range(output.shape[1]):
+def meet(asked, images, kernels, flows, settings):
+    """Add to the one that is asked the products of the two others, meeting by meeting (chapter "Choosing")."""
+    stride, corner, dilation, groups = settings
+    sources, targets = kernels.shape[1], kernels.shape[0] // groups
+    for n in range(flows.shape[0]):
+        for o in range(flows.shape[1]):
             first = o // targets * sources
-            for p in range(output.shape[2]):
+            for p in range(flows.shape[2]):
                 row = p * stride[0] - corner[0]
-                u0, u1 = _inside(row, dilation[0], weight.shape[2], input.shape[2])
-                for q in range(output.shape[3]):
+                u0, u1 = _inside(row, dilation[0], kernels.shape[2], images.shape[2])
+                for q in range(flows.shape[3]):
                     column = q * stride[1] - corner[1]
-                    v0, v1 = _inside(column, dilation[1], weight.shape[3], input.shape[3])
-                    total = bias[o]
+                    v0, v1 = _inside(column, dilation[1], kernels.shape[3], images.shape[3])
+                    total = flows[n, o, p, q]
                     for i in range(sources):
                         for u in range(u0, u1):
                             r = row + u * dilation[0]
                             for v in range(v0, v1):
                                 c = column + v * dilation[1]
-                                total += input[n, first + i, r, c] * weight[o, i, u, v]
-                    output[n, o, p, q] = total
-
-
-@compiled
-def conv2d_backward(input, weight, grad_output, stride, corner, dilation, groups, of_input, grad):
-    """Write the gradient of the input, or else of the weights, in scatter form.
-
-    Source: chapter "Planes and vectors".
-    """
-    grad[:] = 0
-    sources, targets = weight.shape[1], weight.shape[0] // groups
-    for n in range(grad_output.shape[0]):
-        for o in range(grad_output.shape[1]):
-            first = o // targets * sources
-            for p in range(grad_output.shape[2]):
-                row = p * stride[0] - corner[0]
-                u0, u1 = _inside(row, dilation[0], weight.shape[2], input.shape[2])
-                for q in range(grad_output.shape[3]):
-                    column = q * stride[1] - corner[1]
-                    v0, v1 = _inside(column, dilation[1], weight.shape[3], input.shape[3])
-                    flow = grad_output[n, o, p, q]
-                    for i in range(sources):
-                        for u in range(u0, u1):
-                            r = row + u * dilation[0]
-                            for v in range(v0, v1):
-                                c = column + v * dilation[1]
-                                if of_input:
-                                    grad[n, first + i, r, c] += flow * weight[o, i, u, v]
+                                if asked == OUTPUT:
+                                    total += images[n, first + i, r, c] * kernels[o, i, u, v]
+                                elif asked == INPUT:
+                                    images[n, first + i, r, c] += total * kernels[o, i, u, v]
                                 else:
-                                    grad[o, i, u, v] += flow * input[n, first + i, r, c]
-
-
-# Chapter "Choosing" (chapters/choosing.ipynb)
-
-def _settings(geometry):
-    """Stride, zeros above and to the left, dilation and groups."""
-    g = geometry
-    return g.stride, (g.padding[0][0], g.padding[1][0]), g.dilation, g.groups
+                                    kernels[o, i, u, v] += total * images[n, first + i, r, c]
+                    if asked == OUTPUT:
+                        flows[n, o, p, q] = total
 
 
 def suits(geometry, dtype):
@@ -88,19 +61,24 @@ def suits(geometry, dtype):
     return np.dtype(dtype).char in "fd"
 
 
+def _settings(geometry):
+    """Stride, zeros above and to the left, dilation and groups."""
+    g = geometry
+    return g.stride, (g.padding[0][0], g.padding[1][0]), g.dilation, g.groups
+
+
 def forward(input, weight, bias, geometry, jobs):
     """Return the output, whatever the numbers; one job does it all (chapter "Choosing")."""
     output = np.empty(output_shape(geometry), input.dtype)
-    conv2d(input, weight, bias, *_settings(geometry), output)
+    output[:] = bias[:, np.newaxis, np.newaxis]
+    meet(OUTPUT, input, weight, output, _settings(geometry))
     return output
 
 
 def input_grad(weight, grad_output, geometry, jobs):
     """Return the learning flow, whatever the numbers (chapter "Choosing")."""
-    grad_input = np.empty(geometry[:4], weight.dtype)
-    conv2d_backward(
-        grad_input, weight, grad_output, *_settings(geometry), True, grad_input
-    )
+    grad_input = np.zeros(geometry[:4], weight.dtype)
+    meet(INPUT, grad_input, weight, grad_output, _settings(geometry))
     return grad_input
 
 
@@ -108,8 +86,6 @@ def weight_grad(input, grad_output, geometry, jobs):
     """Return the gradient of the weights, whatever the numbers (chapter "Choosing")."""
     g = geometry
     size = g.out_channels, g.in_channels // g.groups, g.kernel_height, g.kernel_width
-    grad_weight = np.empty(size, input.dtype)
-    conv2d_backward(
-        input, grad_weight, grad_output, *_settings(geometry), False, grad_weight
-    )
+    grad_weight = np.zeros(size, input.dtype)
+    meet(WEIGHT, input, grad_weight, grad_output, _settings(g))
     return grad_weight

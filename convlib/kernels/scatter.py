@@ -1,142 +1,192 @@
-"""The learning flow: turned product, taps added into padded phase planes.
+# Exported from chapters/ by tools/export.py: edit the chapter, not this file.
+"""The learning flow of strided layers: each tap's product is added where the tap looks.
 
-A panel is ROWS channels at one tap; its product with a strip of the flow is added, in registers, to the cells that
-the tap met. The flow's lines are as long as those of the planes, so that adding is one offset.
+A block is some places of the flow by neighbouring channels of the input. Each of its rows is added
+to a cell of a plane whose channels lie side by side; what looks past the image is left out. At last
+the plane is turned.
+Chapter "Back through the product" builds this module.
 """
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
+from convlib import parallel
+from convlib.kernels import product, weights
 from convlib.kernels.blocks import SHAPE, multiply, nought, put, share, take, together
-from convlib.kernels.shuffles import in_turns
-from convlib.kernels.simd import compiled, inlined, lanes, load, store, store_some
-from convlib.parallel import aligned
-from convlib.kernels.gather import Window, bring_strips
-from convlib.kernels import product
-from convlib.kernels.tuning import PIECE, ROWS, SET, SPAN, VECTORS
+from convlib.kernels.simd import compiled, lanes, lanes_of, load_some, store_some
+from convlib.kernels.tuning import DEEP, PIECE, PIXELS, PLANE, SET, SHARES, VECTORS
+
+__all__ = ["input_grad"]
 
 
-class Flat(NamedTuple):
-    """How the planes of one channel lie: all images of a phase behind each other."""
+# Chapter "Back through the product" (chapters/back.ipynb)
 
-    pitch: int
-    lines: int
-    phase: int
-    channel: int
+class _Scattering(NamedTuple):
+    """How the learning flow of a layer is computed."""
 
-
-def flat_of(w, right, bottom):
-    """The planes of a window, for all images."""
-    pitch = -(-(w.left + w.width + right) // w.step_right)
-    lines = -(-(w.top + w.height + bottom) // w.step_down)
-    phase = w.batch * lines * pitch + w.kernel_height * w.dilation_down // w.step_down * pitch + 2 * SPAN
-    return Flat(pitch, lines, phase, phase * w.step_down * w.step_right)
-
-
-@inlined
-def _tap_place(w, flat, tap):
-    u, v = tap // w.kernel_width * w.dilation_down, tap % w.kernel_width * w.dilation_right
-    phase = u % w.step_down * w.step_right + v % w.step_right
-    return phase * flat.phase + u // w.step_down * flat.pitch + v // w.step_right
+    groups: int
+    panels: int  # of a group's channels
+    images: int  # whose planes lie behind each other
+    some: int  # places that meet one tap before the next
 
 
 @compiled
-def add_product(weights, i, depth, strip, planes, place, channel):
-    """Add the product of a panel and a strip to ROWS planes."""
-    (packed, j), wide = strip, VECTORS * lanes(planes)
-    sums = take(planes, place, channel, SHAPE)
-    for begin in range(0, depth, PIECE):
-        part = nought(planes, SHAPE)
-        for _ in range(min(PIECE, depth - begin)):
-            part = multiply(part, weights, i, 1, packed, j)
-            i, j = i + ROWS, j + wide
-        sums = together(sums, part)
-    put(planes, place, channel, sums)
+def _pack_weights(job, jobs, windows, plan, weight, packed, shape, work):
+    """Pack the weights, turned twice: (panel of input channels, output channel, tap, channel)."""
+    (w, v), n = windows, lanes(weight)
+    taps, wide = w.kernel_height * w.kernel_width, len(shape[0]) * n
+    tile, some, blocks = work[2 * n * n :], work[: 2 * n * n], -(-v.channels // n)
+    begin, end = share(job, jobs, plan.groups * blocks)
+    for block in range(begin, end):
+        group, k = block // blocks, block % blocks * n
+        high = min(n, v.channels - k)
+        for panel in range(plan.panels):
+            count = min(wide, w.channels - panel * wide)
+            i = ((group * v.channels + k) * w.channels + panel * wide) * taps
+            weights.turn(weight, i, w.channels * taps, tile, 0, n, (high, count * taps), some)
+            j, step = ((group * plan.panels + panel) * v.channels + k) * taps * wide, taps * wide
+            for t in range(taps):
+                weights.turn(tile, t * n, taps * n, packed, j + t * wide, step, (count, high), some)
 
 
 @compiled
-def put_channel(w, flat, planes, place, target, to):
-    """Copy the cells of one channel's phase planes to one image of the input's gradient."""
-    n, step = lanes(planes), w.step_right
-    for y in range(w.height):
-        line, down = (y + w.top) // w.step_down, (y + w.top) % w.step_down
-        at = place + down * step * flat.phase + line * flat.pitch
-        if step == 1:
-            for x in range(0, w.width, n):
-                store_some(target, to + x, load(planes, at + w.left + x), w.width - x)
-        elif step == 2:
-            even, odd = at + w.left // 2, at + flat.phase + w.left // 2
-            if w.left % 2:
-                even, odd = odd, even + 1
-            for x in range(0, w.width, 2 * n):
-                low, high = in_turns(load(planes, even + x // 2), load(planes, odd + x // 2))
-                store_some(target, to + x, low, w.width - x)
-                store_some(target, to + x + n, high, w.width - x - n)
-        else:
-            for x in range(w.width):
-                right, column = (x + w.left) % step, (x + w.left) // step
-                target[to + x] = planes[at + right * flat.phase + column]
-        to += w.width
+def _pack_flow(v, flow, origin, images, high, packed):
+    """Bring the flow of some images: (block of places, channel, place)."""
+    n, cells = lanes(flow), v.out_height * v.out_width
+    for first in range(0, images * cells, high):
+        at = first
+        while at < min(first + high, images * cells):  # the places that are in the same image
+            some = min(first + high - at, cells - at % cells)
+            i = origin + at // cells * v.image_step + at % cells
+            j = first * v.channels + at - first
+            for _ in range(v.channels):
+                for x in range(0, some, n):
+                    store_some(packed, j + x, load_some(flow, i + x, some - x), some - x)
+                i, j = i + cells, j + high
+            at += some
 
 
 @compiled
-def scatter(job, jobs, weights, flow, w, flat, target, work):
-    """One job's blocks of ROWS channels: weights (numbers, depth), flow (window, numbers, origin)."""
-    (numbers, depth), (v, data, origin), (packed, planes, table) = weights, flow, work
-    (result, result_origin), taps, wide = target, w.kernel_height * w.kernel_width, VECTORS * lanes(data)
-    room, strips = depth * wide + lanes(data), -(-v.batch * v.out_height * v.out_width // wide)
-    some = max(1, SET // (depth * VECTORS * 16))
-    for first in range(0, strips, some):
-        bring_strips(v, data, origin, (first, min(first + some, strips)), packed[first * room :], table)
-    begin, end = share(job, jobs, -(-w.channels // ROWS))
-    for c in range(begin, end):
-        planes[:] = 0
-        for first in range(0, strips, some):
-            for tap in range(taps):
-                for s in range(first, min(first + some, strips)):
-                    place = _tap_place(w, flat, tap) + s * wide
-                    add_product(numbers, (c * taps + tap) * depth * ROWS, depth, (packed, s * room), planes, place, flat.channel)
-        for n in range(w.batch):
-            for channel in range(c * ROWS, min((c + 1) * ROWS, w.channels)):
-                to = result_origin + n * w.image_step + channel * w.height * w.width
-                place = (channel - c * ROWS) * flat.channel + n * flat.lines * flat.pitch
-                put_channel(w, flat, planes, place, result, to)
+def _find_cells(w, first, last, tap, cells):
+    """Say which cell each place from the first on meets at a tap; -1: none."""
+    line, x = first // w.out_width, first % w.out_width
+    image, y = line // w.out_height, line % w.out_height
+    for p in range(len(cells)):
+        row, column = y * w.step_down + tap[0], x * w.step_right + tap[1]
+        inside = first + p < last and 0 <= row < w.height and 0 <= column < w.width
+        cells[p] = (image * w.height + row) * w.width + column if inside else -1
+        x += 1
+        if x == w.out_width:
+            x, y = 0, y + 1
+        if y == w.out_height:
+            y, image = 0, image + 1
 
 
-def turned_panels(weight, taps):
-    """The weights (K, C, taps) of a group as panels of ROWS channels at one tap."""
-    K, C = weight.shape[0], weight.shape[1]
-    blocks = -(-C // ROWS)
-    panels = np.zeros((blocks, taps, K, ROWS), weight.dtype)
-    some = C // ROWS
-    three = weight.reshape(K, C, taps)
-    panels[:some] = three[:, : some * ROWS].reshape(K, some, ROWS, taps).transpose(1, 3, 0, 2)
-    if some < blocks:
-        panels[some, :, :, : C - some * ROWS] = three[:, some * ROWS :].transpose(2, 0, 1)
-    return panels.reshape(-1)
+@compiled
+def _add_places(cells, flow, weight, plane, tile, shape):
+    """Add products of some places and one tap's weights to the cells that the places meet."""
+    (packed, start, whole), (panel, begin, step, depth) = flow, weight
+    high, wide, row = len(shape), len(shape[0]) * lanes(plane), shape[:1]
+    for p in range(0, len(cells), high):
+        if cells[p : p + high].max() >= 0:
+            i, j, sums = start + p * whole, begin, nought(packed, shape)
+            for _ in range(depth):  # one chain
+                sums = multiply(sums, packed, i, 1, panel, j)
+                i, j = i + high, j + step
+            put(tile, 0, wide, sums)
+            for r in range(high):
+                if cells[p + r] >= 0:
+                    at = cells[p + r] * wide
+                    sum_there = together(take(plane, at, 0, row), take(tile, r * wide, 0, row))
+                    put(plane, at, 0, sum_there)
+
+
+@compiled
+def _scatter_panel(windows, plan, images, panel, tables, work, shape):
+    """Compute the plane of one panel of channels, for some images."""
+    (w, v), (taps, cells), (packed, plane, tile), (numbers, origin) = windows, tables, work, panel
+    high, step, plane[:] = len(shape), len(taps) * len(shape[0]) * lanes(plane), 0
+    last = images * w.out_height * w.out_width
+    for first in range(0, last, plan.some):
+        count = min(plan.some, last - first)
+        some = cells[: -(-count // high) * high]
+        for begin in range(0, v.channels, PIECE):
+            depth = min(PIECE, v.channels - begin)
+            flow = packed, first * v.channels + begin * high, v.channels
+            for t in range(len(taps)):
+                _find_cells(w, first, last, (taps[t, 0], taps[t, 1]), some)
+                weight = numbers, origin + begin * step + t * (step // len(taps)), step, depth
+                _add_places(some, flow, weight, plane, tile, shape)
+
+
+@compiled
+def _scatter(job, jobs, windows, plan, arrays, tables, shape, work):
+    """One job's part of the learning flow: panels of channels of some images."""
+    (w, v), (flow, packed_weights, grad), (taps, cells), n = windows, arrays, tables, lanes(work)
+    size, places, high = w.height * w.width, w.out_height * w.out_width, len(shape)
+    room, wide = (plan.images * places + high) * v.channels, len(shape[0]) * n
+    square = room + plan.images * size * wide
+    packed, plane, tile = work[:room], work[room:square], work[square:]
+    begin, end = share(job, jobs, -(-w.batch // plan.images) * plan.groups * plan.panels)
+    there = begin - begin - 1  # whose flow is packed
+    for item in range(begin, end):
+        image = item // plan.panels // plan.groups * plan.images
+        images, panel = min(plan.images, w.batch - image), item % (plan.groups * plan.panels)
+        group, first = panel // plan.panels, panel % plan.panels * wide
+        if item // plan.panels != there:
+            there = item // plan.panels
+            place = image * v.image_step + group * v.channels * places
+            _pack_flow(v, flow, place, images, high, packed)
+        own = packed_weights, panel * len(taps) * v.channels * wide
+        some = packed, plane[: images * size * wide], tile
+        _scatter_panel(windows, plan, images, own, (taps, cells[job]), some, shape)
+        count = min(wide, w.channels - first)
+        for m in range(images):
+            to = (image + m) * w.image_step + (group * w.channels + first) * size
+            weights.turn(plane, m * size * wide, wide, grad, to, size, (size, count), tile)
+
+
+@lru_cache(maxsize=512)
+def _scattering(g, n):
+    """Windows, plan, table of taps and memory of a layer, with vectors of n numbers."""
+    w, v = weights.layer_windows(g)
+    narrow = -(-w.channels // n) < -(-w.channels // (VECTORS * n)) * VECTORS
+    shape = weights.NARROW if narrow else SHAPE
+    wide, high = len(shape[0]) * n, len(shape)
+    panels, some = -(-w.channels // wide), max(1, min(PIXELS, SET // v.channels) // high) * high
+    images = min(PLANE // (g.height * g.width * wide), g.batch * g.groups * panels // SHARES)
+    images = max(1, min(images, g.batch))  # not by jobs: each sum has an order of its own
+    plan, taps = _Scattering(g.groups, panels, images, some), weights.tap_table(w)
+    flow = (images * g.out_height * g.out_width + high) * v.channels
+    turning, plane = 2 * n * n, images * g.height * g.width * wide
+    space = turning + len(taps) * wide * n, flow + plane + max(high * wide, turning)
+    size = len(taps) * g.groups * v.channels * panels * wide
+    return (w, v), plan, taps, shape, (*space, size)
+
+
+def _pays(g):
+    """Whether a layer of stride 1 is scattered, too: if it is deep, or its taps miss cells."""
+    deep = g.out_channels // g.groups >= DEEP or max(g.dilation) > 1
+    return deep and g.kernel_height * g.kernel_width > 1
 
 
 def input_grad(weight, grad_output, g, jobs):
-    """Compute the gradient of a layer's input."""
+    """Return the learning flow; the order of each sum does not depend on jobs.
+
+    Source: chapter "Back through the product".
+    """
     turned = product.turned(g)
-    if turned is not None:
-        return product.input_grad(weight, grad_output, turned)
-    (top, bottom), (left, right) = g.padding
-    C, K, dtype, taps = g.in_channels // g.groups, g.out_channels // g.groups, weight.dtype, g.kernel_height * g.kernel_width
-    w = Window(g.batch, C, g.height, g.width, g.kernel_height, g.kernel_width, *g.stride, top, left, *g.dilation,
-               g.out_height, g.out_width, g.in_channels * g.height * g.width)
-    flat = flat_of(w, right, bottom)
-    v = Window(g.batch, K, g.out_height, g.out_width, 1, 1, 1, 1, 0, 0, 1, 1, flat.lines, flat.pitch,
-               g.out_channels * g.out_height * g.out_width)
-    result = np.empty((g.batch, g.in_channels, g.height, g.width), dtype)
-    n = 64 // dtype.itemsize
-    strips, wide = -(-g.batch * flat.lines * flat.pitch // (2 * n // 4)) + 1, VECTORS * n
-    packed = aligned(((g.batch * flat.lines * flat.pitch + 2 * wide) * (K + 1),), dtype)
-    table = np.empty(((strips + 1) * (wide + 1), 4), np.int64)
-    work = packed, aligned((ROWS * flat.channel + 4 * SPAN,), dtype), table
-    for group in range(g.groups):
-        panels = turned_panels(weight[group * K : (group + 1) * K], taps)
-        flow = v, grad_output.reshape(-1), group * K * g.out_height * g.out_width
-        scatter(0, 1, (panels, K), flow, w, flat, (result.reshape(-1), group * C * g.height * g.width), work)
-    return result
+    if turned is not None and not _pays(g):
+        return product.input_grad(weight, grad_output, turned, jobs)
+    dtype = weight.dtype
+    windows, plan, taps, shape, (space, most, size) = _scattering(g, lanes_of(dtype))
+    packed, flat = parallel.borrow("panels", size, dtype), weight.reshape(-1)
+    parallel.run(_pack_weights, jobs, space, dtype, windows, plan, flat, packed, shape)
+    grad = np.empty((g.batch, g.in_channels, g.height, g.width), dtype)
+    arrays = grad_output.reshape(-1), packed, grad.reshape(-1)
+    tables = taps, np.empty((jobs, plan.some), np.int64)
+    parallel.run(_scatter, jobs, most, dtype, windows, plan, arrays, tables, shape)
+    parallel.give_back("panels", packed)
+    return grad

@@ -1,61 +1,55 @@
 # Exported from chapters/ by tools/export.py: edit the chapter, not this file.
 """Vectors of numbers inside Numba functions: load, store, broadcast, multiply and add.
 
-A vector holds as many numbers as one register of the processor that Numba compiles for:
-16, 8 or 4 in float32, half as many in float64. Chapter "Planes and vectors" builds this module.
+A vector holds as many numbers as one register of the processor: 16, 8 or 4 in float32, half as
+many in float64. Chapter "How the engine is wired" builds this module.
 """
 
-import dis
-import hashlib
-import inspect
-import os
-import pickle
-import sys
-import warnings
-from contextlib import suppress
-from functools import cache
-from pathlib import Path
+import operator
+from functools import partial, wraps
 
 import llvmlite.binding
 import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core import caching, cgutils
-from numba.core.compiler_lock import global_compiler_lock
+from numba.core import cgutils
 from numba.core.errors import TypingError
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic, models, register_model
 
+from convlib.code_cache import Kept, refuse_arrays
+
 __all__ = [
     "REGISTER_BYTES",
     "lanes_of",
-    "compiled",
     "VectorType",
-    "VectorModel",
-    "address_of",
     "check_array",
-    "check_written",
     "check_room",
+    "address_of",
+    "Computing",
+    "Writing",
+    "primitive",
+    "as_first",
     "lanes",
     "load",
+    "load_some",
     "store",
+    "store_some",
     "broadcast",
     "fma",
     "total",
-    "all_finite",
-    "bytes_before",
+    "compiled",
     "inlined",
-    "load_some",
-    "store_some",
+    "all_finite",
 ]
 
 
-# Chapter "Planes and vectors" (chapters/planes.ipynb)
+# Chapter "How the engine is wired" (chapters/wired.ipynb)
 
-def _sample_sum():
-    """Assembly text of a function that adds a vector of 64 bytes to itself."""
-    module = ir.Module()
+def _register_bytes():
+    """The size of a vector register of the processor that Numba compiles for."""
+    module = ir.Module()  # with a function that adds a vector of 64 bytes to itself
     pointer = ir.VectorType(ir.FloatType(), 16).as_pointer()
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), [pointer]), "sample")
     builder, place = ir.IRBuilder(function.append_basic_block()), function.args[0]
@@ -65,212 +59,20 @@ def _sample_sum():
     triple, name, features = cpu_target.target_context.codegen().magic_tuple()
     target = llvmlite.binding.Target.from_triple(triple)
     machine = target.create_target_machine(cpu=name, features=features)
-    return machine.emit_assembly(llvmlite.binding.parse_assembly(str(module)))
-
-
-def _register_bytes():
-    """The size of a vector register of the processor that Numba compiles for."""
-    text = _sample_sum()
-    if "zmm" in text:  # what processors with AVX-512 call their registers
-        return 64
-    return 32 if "ymm" in text else 16  # and those with AVX
+    text = machine.emit_assembly(llvmlite.binding.parse_assembly(str(module)))
+    return 64 if "zmm" in text else 32 if "ymm" in text else 16  # names of AVX-512 and AVX
 
 
 REGISTER_BYTES = _register_bytes()
 
 
 def lanes_of(dtype):
-    """Return how many numbers of a data type one vector holds (chapter "Planes and vectors")."""
+    """Return how many numbers one vector holds (chapter "How the engine is wired")."""
     return REGISTER_BYTES // np.dtype(dtype).itemsize
 
 
-@cache
-def _checksum(*files):
-    """A checksum of some files, each given with its time and size."""
-    parts = (hashlib.sha256(path.read_bytes()).digest() for path, *_ in files)
-    return hashlib.sha256(b"".join(parts)).hexdigest()
-
-
-def _sources(folder):
-    """A checksum of all modules in a folder: a function there may call any of them."""
-    paths = sorted(Path(folder).glob("*.py"))
-    states = [path.stat() for path in paths]
-    return _checksum(*((path, state.st_mtime_ns, state.st_size)
-                       for path, state in zip(paths, states, strict=True)))
-
-
-def _made_from(function):
-    """A checksum of all that a function's code may be made from."""
-    kernels, cells = sys.modules.get("convlib.kernels"), function.__globals__.get("In")
-    parts = [_sources(folder) for folder in (kernels.__path__ if kernels else ())]
-    if isinstance(cells, list):  # a notebook: all cells that have run so far
-        parts += map(str, cells)
-    else:
-        parts.append(_sources(Path(function.__code__.co_filename).parent))
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
-
-
-class _CodeFiles:
-    """Where the code of one function is kept: a file for each list of types and processor."""
-
-    def __init__(self, folder, name, stamp):
-        self.folder, self.name, self.stamp = Path(folder), name, stamp
-
-    def _path(self, key):
-        key = hashlib.sha256(repr((numba.__version__, np.__version__, key)).encode()).hexdigest()
-        return self.folder / f"{self.name}.{self.stamp[:16]}.{key[:24]}.nbc"
-
-    @staticmethod
-    def _seal(path, content):
-        """A checksum of the content and of the name that it belongs to."""
-        return hashlib.sha256(path.name.encode() + content).digest()
-
-    def load(self, key):
-        """Return what was kept, or None; refuse what is damaged."""
-        path = self._path(key)
-        try:
-            content = path.read_bytes()
-        except FileNotFoundError:
-            return None
-        if self._seal(path, content[32:]) != content[:32]:
-            raise ValueError(f"{path.name} is damaged")
-        return pickle.loads(content[32:])
-
-    def save(self, key, data):
-        """Keep the data, in one step; remove what was made from other sources."""
-        content, path = caching.dumps(data), self._path(key)
-        temporary = path.with_suffix(f".{os.getpid()}.tmp")
-        try:
-            temporary.write_bytes(self._seal(path, content) + content)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-        for old in self.folder.glob(f"{self.name}.*.nbc"):
-            if not old.name.startswith(f"{self.name}.{self.stamp[:16]}."):
-                old.unlink(missing_ok=True)
-
-
-_reasons = []
-
-
-def _warn(reason):
-    """Say once that compiled code is not kept, and why."""
-    _reasons.append(reason)
-    if len(_reasons) == 1:
-        message = f"some code could not be kept or taken, and is compiled anew: {reason}"
-        warnings.warn(message, RuntimeWarning, stacklevel=2)
-
-
-class _Kept(caching.FunctionCache):
-    """What Numba asks for kept code; it also looks at a function before it is compiled."""
-
-    def __init__(self, function):
-        try:
-            super().__init__(function)
-        except RuntimeError:  # so says Numba
-            self._py_func, self._cache_path = function, None
-            self.disable()
-            _warn("there is no folder that can be written to")
-        else:
-            name, stamp = self._impl.filename_base, _made_from(function)
-            self._cache_file = _CodeFiles(self._cache_path, name, stamp)
-
-    def load_overload(self, signature, context):
-        _refuse_arrays(self._py_func)
-        try:
-            kept = super().load_overload(signature, context)
-        except Exception as error:  # whatever a damaged file can lead to
-            _warn(f"{type(error).__name__}: {error}")
-            return None
-        # A class of a notebook comes back as another one, of the same name.
-        return kept if kept is None or kept.signature.args == tuple(signature) else None
-
-    def save_overload(self, signature, data):
-        try:
-            super().save_overload(signature, data)
-        except Exception as error:
-            _warn(f"{type(error).__name__}: {error}")
-
-
-def _holds_array(value):
-    """Whether a value is an array, or a tuple or list with one in it."""
-    if isinstance(value, (tuple, list)):
-        return any(map(_holds_array, value))
-    return isinstance(value, np.ndarray)
-
-
-def _outside(function):
-    """What a function uses without being handed it: names, modules' names, defaults."""
-    found, before = {"of a default": function.__defaults__}, None
-    names, cells = function.__code__.co_freevars, function.__closure__ or ()
-    for name, cell in zip(names, cells, strict=True):
-        with suppress(ValueError):  # nothing is in it yet
-            found[name] = cell.cell_contents
-    for step in dis.get_instructions(function):
-        if step.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
-            found[step.argval] = before = function.__globals__.get(step.argval)
-        elif step.opname in ("LOAD_ATTR", "LOAD_METHOD") and inspect.ismodule(before):
-            found[step.argval] = before = getattr(before, step.argval, None)
-        else:
-            before = None
-    return found
-
-
-def _refuse_arrays(function):
-    """Raise TypeError if a function uses an array that it is not handed over."""
-    for name, value in _outside(function).items():
-        if _holds_array(value):
-            raise TypeError(
-                f"{function.__name__}: expected arrays as arguments, but it uses the array "
-                f"{name} as a constant"
-            )
-
-
-def compiled(function, **options):
-    """Compile a function with Numba, released from Python's lock and kept on disk.
-
-    Where nothing can be kept (a read-only installation and no home, a full disk), each
-    process compiles it anew, and a warning says so once.
-
-    Raises
-    ------
-    TypeError
-        If the function uses an array that is not one of its arguments; it names the array.
-
-    Notes
-    -----
-    Source: chapter "Planes and vectors".
-    """
-    _refuse_arrays(function)
-    result = numba.njit(nogil=True, **options)(function)
-    if result is not function:  # Numba may be told to compile nothing
-        result._cache = _Kept(function)
-    return result
-
-
-_LLVM_LOCK = llvmlite.binding.ffi.lib._lock  # its functions hold it, each for a moment
-
-
-def _wait_for_compiler():
-    """Before a fork: wait until nothing is being compiled, and keep it so."""
-    global_compiler_lock.acquire()
-    _LLVM_LOCK.__enter__()
-
-
-def _let_compile():
-    """After a fork, in both processes."""
-    _LLVM_LOCK.__exit__(None, None, None)
-    global_compiler_lock.release()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_wait_for_compiler, after_in_parent=_let_compile, after_in_child=_let_compile
-    )
-
-
 class VectorType(types.Type):
-    """The type of a vector inside compiled functions (chapter "Planes and vectors")."""
+    """The type of a vector inside compiled functions (chapter "How the engine is wired")."""
 
     def __init__(self, dtype):
         self.dtype = dtype
@@ -279,308 +81,390 @@ class VectorType(types.Type):
 
 
 @register_model(VectorType)
-class VectorModel(models.PrimitiveModel):
-    """How a vector is kept: as an LLVM vector, in a register (chapter "Planes and vectors")."""
+class _VectorModel(models.PrimitiveModel):
+    """How a vector is kept: as an LLVM vector (chapter "How the engine is wired")."""
 
     def __init__(self, manager, vector):
         number = ir.FloatType() if vector.dtype == types.float32 else ir.DoubleType()
         super().__init__(manager, vector, ir.VectorType(number, vector.lanes))
 
 
-def address_of(context, builder, array_type, array, index):
-    """Return the address of array[index], for LLVM (chapter "Planes and vectors")."""
-    data = context.make_array(array_type)(context, builder, array).data
-    return builder.gep(data, [index])
-
-
-def _zeros(count):
-    """The constant (0, 0, ...) with which LLVM picks lane 0 for every lane."""
-    return ir.Constant(ir.VectorType(ir.IntType(32), count), [0] * count)
-
-
 def check_array(name, array, written=False):
-    """Refuse, when it is compiled, an array with gaps, or one that must not be written.
-
-    Source: chapter "Planes and vectors".
-    """
+    """Refuse an array with gaps, or a read-only one (chapter "How the engine is wired")."""
     if not isinstance(array, types.Array) or array.layout != "C":
         raise TypingError(f"{name}: expected an array without gaps, got {array}")
     if written and not array.mutable:
         raise TypingError(f"{name}: expected an array that may be written, got {array}")
 
 
-def check_written(name, array, vectors):
-    """Refuse, when it is compiled, an array that these vectors must not be written to.
-
-    Source: chapter "Planes and vectors".
-    """
-    check_array(name, array, written=True)
-    for vector in vectors if isinstance(vectors, types.BaseTuple) else [vectors]:
-        if vector != VectorType(array.dtype):
-            raise TypingError(f"{name}: expected vectors of {array.dtype}, got {vector}")
-
-
-@intrinsic
-def _load(typing_context, array, index):
-    check_array("load", array)
-    vector = VectorType(array.dtype)
-
-    def generate(context, builder, signature, arguments):
-        address = address_of(context, builder, signature.args[0], *arguments)
-        pointer = context.get_value_type(vector).as_pointer()
-        value = builder.load(builder.bitcast(address, pointer))
-        value.align = array.dtype.bitwidth // 8
-        return value
-
-    return vector(array, types.intp), generate
-
-
-@intrinsic
-def _store(typing_context, array, index, vector):
-    check_written("store", array, vector)
-
-    def generate(context, builder, signature, arguments):
-        address = address_of(context, builder, signature.args[0], *arguments[:2])
-        place = builder.bitcast(address, arguments[2].type.as_pointer())
-        builder.store(arguments[2], place, align=array.dtype.bitwidth // 8)
-        return context.get_dummy_value()
-
-    return types.void(array, types.intp, vector), generate
-
-
-@intrinsic
-def _broadcast(typing_context, array, index):
-    check_array("broadcast", array)
-    vector = VectorType(array.dtype)
-
-    def generate(context, builder, signature, arguments):
-        number = builder.load(address_of(context, builder, signature.args[0], *arguments))
-        empty = ir.Constant(context.get_value_type(vector), ir.Undefined)
-        first = builder.insert_element(empty, number, ir.Constant(ir.IntType(32), 0))
-        return builder.shuffle_vector(first, empty, _zeros(vector.lanes))
-
-    return vector(array, types.intp), generate
-
-
-@intrinsic
-def _fma(typing_context, a, b, c):
-    def generate(context, builder, signature, arguments):
-        kind = arguments[0].type
-        suffix = "f32" if isinstance(kind.element, ir.FloatType) else "f64"
-        function = cgutils.get_or_insert_function(
-            builder.module,
-            ir.FunctionType(kind, [kind] * 3),
-            f"llvm.fmuladd.v{kind.count}{suffix}",
-        )
-        return builder.call(function, arguments)
-
-    return c(a, b, c), generate
-
-
-@intrinsic
-def _total(typing_context, vector):
-    def generate(context, builder, signature, arguments):
-        value = arguments[0]
-        while value.type.count > 1:  # add the upper half to the lower half
-            half = value.type.count // 2
-            empty = ir.Constant(value.type, ir.Undefined)
-            lanes = ir.VectorType(ir.IntType(32), half)
-            halves = [
-                builder.shuffle_vector(value, empty, ir.Constant(lanes, list(part)))
-                for part in (range(half), range(half, 2 * half))
-            ]
-            value = builder.fadd(*halves)
-        return builder.extract_element(value, ir.Constant(ir.IntType(32), 0))
-
-    return vector.dtype(vector), generate
-
-
-@intrinsic
-def _lanes(typing_context, array):
-    count = VectorType(array.dtype).lanes
-
-    def generate(context, builder, signature, arguments):
-        return context.get_constant(types.intp, count)
-
-    return types.intp(array), generate
-
-
 def check_room(array, index, count):
-    """Raise IndexError unless `count` numbers lie inside the array.
-
-    Source: chapter "Planes and vectors".
-    """
-    if index < 0 or index > array.size - count:
+    """Raise IndexError unless numbers lie in the array (chapter "How the engine is wired")."""
+    if count > 0 and (index < 0 or index > array.size - count):
         raise IndexError("a vector reaches outside its array")
 
 
-if numba.config.DISABLE_JIT:
+def address_of(context, builder, array_type, array, index, count=None):
+    """Return the address of array[index]; NUMBA_BOUNDSCHECK=1: check that `count` numbers fit.
 
-    def lanes(array):
+    Source: chapter "How the engine is wired".
+    """
+    array = context.make_array(array_type)(context, builder, array)
+    if count is not None and numba.config.BOUNDSCHECK:
+        some = builder.icmp_signed(">", count, count.type(0))
+        below = builder.icmp_signed("<", index, index.type(0))
+        above = builder.icmp_signed(">", index, builder.sub(array.nitems, count))
+        outside = builder.and_(some, builder.or_(below, above))
+        with builder.if_then(outside, likely=False):
+            message = ("a vector reaches outside its array",)
+            context.call_conv.return_user_exc(builder, IndexError, message)
+    return builder.gep(array.data, [index])
+
+
+class _Processor:
+    """What both processors can do: count places."""
+
+    def places(self, place, step, count):
+        """Some places, `step` apart."""
+        found = [place]
+        while len(found) < count:
+            found.append(self.plus(found[-1], step))
+        return found
+
+    def load_row(self, array, place, count):
+        """Some vectors side by side."""
+        return [self.load(array, each) for each in self.places(place, self.lanes(array), count)]
+
+
+class Computing(_Processor):
+    """Does at once what it is told, with NumPy (chapter "How the engine is wired")."""
+
+    plus, first = staticmethod(operator.add), staticmethod(operator.itemgetter(0))
+
+    def lanes(self, array):
         return lanes_of(array.dtype)
 
-    def load(array, index):
-        check_room(array, index, lanes(array))
-        return array[index : index + lanes(array)].copy()
+    def count(self, vector):
+        return vector.size
 
-    def store(array, index, vector):
-        check_room(array, index, lanes(array))
-        array[index : index + lanes(array)] = vector
+    def number(self, array, place):
+        return self.load_lanes(array, place, 0, 1)[0]
 
-    def broadcast(array, index):
-        return np.full(lanes(array), array[index])
+    def load_lanes(self, array, place, first=0, last=REGISTER_BYTES):
+        vector, first = self.zero(array), max(first, 0)
+        last = max(first, min(last, vector.size))
+        check_room(array, place + first, last - first)
+        vector[first:last] = array[place + first : place + last]
+        return vector
 
-    def fma(a, b, c):
+    load = load_lanes  # of all lanes
+
+    def store(self, array, place, vector, count=REGISTER_BYTES):
+        count = max(0, min(count, vector.size))
+        check_room(array, place, count)
+        array[place : place + count] = vector[:count]
+
+    def zero(self, array):
+        return np.zeros(self.lanes(array), array.dtype)
+
+    def spread(self, array, number):
+        return np.full(self.lanes(array), number)
+
+    def pick(self, a, b, lanes):
+        return np.concatenate([a, b])[list(lanes)]
+
+    def add(self, a, b):
+        return self.fma(a, 1, b)
+
+    def fma(self, a, b, c):
         with np.errstate(over="ignore", invalid="ignore"):  # a processor does not warn
             return a * b + c
 
-    def total(vector):
-        while len(vector) > 1:
-            vector = vector[: len(vector) // 2] + vector[len(vector) // 2 :]
-        return vector[0]
-else:
-    lanes, broadcast, fma, total = _lanes, _broadcast, _fma, _total
-    if numba.config.BOUNDSCHECK:
-        _check = compiled(check_room)
 
-        @compiled
-        def load(array, index):
-            _check(array, index, _lanes(array))
-            return _load(array, index)
+def _call(builder, name, vector, result, arguments):
+    """Call LLVM's function of that name for this kind of vector."""
+    number = "f32" if vector.element == ir.FloatType() else "f64"
+    kind = ir.FunctionType(result, [each.type for each in arguments])
+    name = "llvm." + name.format(f"v{vector.count}{number}")
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), arguments)
 
-        @compiled
-        def store(array, index, vector):
-            _check(array, index, _lanes(array))
-            _store(array, index, vector)
-    else:
-        load, store = _load, _store
+
+class _Registers(_Processor):
+    """Writes down, for LLVM, what is to be done in registers."""
+
+    def __init__(self, name, context, builder):
+        self.name, self.context, self.builder = name, context, builder
+
+    def vector(self, array):
+        """The type of a vector of an array's numbers, for LLVM."""
+        if not isinstance(array[0].dtype, types.Float):
+            raise TypingError(f"{self.name}: expected floating-point numbers, got {array[0]}")
+        return self.context.get_value_type(VectorType(array[0].dtype))
+
+    def plus(self, place, step):
+        return self.builder.add(place, place.type(step) if isinstance(step, int) else step)
+
+    def lanes(self, array):
+        return self.vector(array).count
+
+    def count(self, vector):
+        return vector.type.count
+
+    def first(self, vector):
+        return self.builder.extract_element(vector, ir.IntType(32)(0))
+
+    def zero(self, array):
+        return self.vector(array)(None)
+
+    def spread(self, array, number):
+        empty = ir.VectorType(number.type, self.lanes(array))(ir.Undefined)
+        first = self.builder.insert_element(empty, number, ir.IntType(32)(0))
+        return self.pick(first, empty, [0] * self.lanes(array))
+
+    def pick(self, a, b, lanes):
+        lanes = ir.VectorType(ir.IntType(32), len(lanes))(list(lanes))
+        return self.builder.shuffle_vector(a, b, lanes)
+
+    def add(self, a, b):
+        return self.builder.fadd(a, b)
+
+    def fma(self, a, b, c):
+        if not a.type == b.type == c.type:
+            kinds = f"{a.type}, {b.type}, {c.type}"
+            raise TypingError(f"{self.name}: expected numbers of one type, got {kinds}")
+        return _call(self.builder, "fmuladd.{}", a.type, a.type, [a, b, c])
+
+
+class _Memory(_Registers):
+    """Writes down what is to be read and written."""
+
+    def address(self, array, place, count):
+        """The address of some numbers; where indices are checked, they must lie in the array."""
+        count = place.type(count) if isinstance(count, int) else count
+        return address_of(self.context, self.builder, *array, place, count)
+
+    def vector_at(self, array, place, count):
+        """The address of a vector, and how it may be taken: number by number."""
+        check_array(self.name, array[0])
+        pointer, address = self.vector(array).as_pointer(), self.address(array, place, count)
+        return self.builder.bitcast(address, pointer), array[0].dtype.bitwidth // 8
+
+    def number(self, array, place):
+        check_array(self.name, array[0])
+        return self.builder.load(self.address(array, place, 1))
+
+    def load(self, array, place):
+        address, align = self.vector_at(array, place, self.lanes(array))
+        return self.builder.load(address, align=align)
+
+    def store(self, array, place, vector, count=None):
+        check_array(self.name, array[0], written=True)
+        if self.vector(array) != vector.type:
+            expected = f"expected vectors of {array[0].dtype}"
+            raise TypingError(f"{self.name}: {expected}, got {vector.type}")
+        if count is not None:
+            given, whole = self.some_lanes(array, place, 0, count)
+            masked = partial(_call, self.builder, "masked.store.{}.p0", vector.type, ir.VoidType())
+            whole_vector = partial(self.store, array, place, vector)
+            return self.either(whole, whole_vector, partial(masked, [vector, *given]))
+        address, align = self.vector_at(array, place, self.lanes(array))
+        self.builder.store(vector, address, align=align)
+
+
+class _Lanes(_Memory):
+    """Writes down what is to be done with some lanes of a vector."""
+
+    def some_lanes(self, array, place, first, last):
+        """What a masked load or store is told, and whether these are all lanes."""
+        b, n = self.builder, self.lanes(array)
+        first = place.type(first) if isinstance(first, int) else first
+        zero, end, lane = place.type(0), place.type(n), ir.VectorType(place.type, n)(list(range(n)))
+        low = b.select(b.icmp_signed("<", first, zero), zero, first)
+        high = b.select(b.icmp_signed(">", last, end), end, last)
+        self.address(array, b.add(place, low), b.sub(high, low))  # looks whether they are there
+        inside = b.and_(b.icmp_signed(">=", lane, self.spread(array, low)),
+                        b.icmp_signed("<", lane, self.spread(array, high)))  # fmt: skip
+        whole = b.and_(b.icmp_signed("==", low, zero), b.icmp_signed("==", high, end))
+        address, align = self.vector_at(array, place, None)
+        return [address, ir.IntType(32)(align), inside], whole
+
+    def either(self, whole, plain, masked):
+        """One of two ways, where registers have 16 bytes; else the one with a mask."""
+        if REGISTER_BYTES > 16:
+            return masked()
+        b = self.builder
+        with b.if_else(whole) as (then, otherwise):
+            with then:
+                ways = [(plain(), b.block)]
+            with otherwise:
+                ways.append((masked(), b.block))
+        if ways[0][0] is None:
+            return None
+        result = b.phi(ways[0][0].type)
+        for value, block in ways:
+            result.add_incoming(value, block)
+        return result
+
+    def load_lanes(self, array, place, first, last):
+        given, whole = self.some_lanes(array, place, first, last)
+        vector = self.vector(array)
+        given.append(vector(None))  # zeros elsewhere
+        masked = partial(_call, self.builder, "masked.load.{}.p0", vector, vector, given)
+        return self.either(whole, partial(self.load, array, place), masked)
+
+
+class Writing(_Lanes):
+    """Writes down what it is told, for LLVM to compile (chapter "How the engine is wired")."""
+
+    def unpacked(self, kind, value):
+        """Tuples as lists; an array together with its type."""
+        if isinstance(kind, types.BaseTuple):
+            values = cgutils.unpack_tuple(self.builder, value)
+            return [self.unpacked(*pair) for pair in zip(kind, values, strict=True)]
+        return (kind, value) if isinstance(kind, types.Array) else value
+
+    def packed(self, kind, value):
+        """Lists as tuples again, and plain numbers as LLVM's."""
+        if kind == types.void:
+            return self.context.get_dummy_value()
+        if isinstance(value, int):
+            return self.context.get_constant(kind, value)
+        if isinstance(kind, types.BaseTuple):
+            values = [self.packed(*pair) for pair in zip(kind, value, strict=True)]
+            return self.context.make_tuple(self.builder, kind, values)
+        return value
+
+
+def _tuples(value):
+    """Lists as tuples."""
+    return tuple(map(_tuples, value)) if isinstance(value, (list, tuple)) else value
+
+
+def _plain(kind):
+    """The type in which a number, or a tuple of numbers, is handed over."""
+    if isinstance(kind, types.BaseTuple):
+        return types.Tuple([_plain(each) for each in kind])
+    return types.intp if isinstance(kind, types.Integer) else kind
+
+
+def primitive(result):
+    """Make a primitive out of the steps that a processor shall take.
+
+    The steps are written once. Compiled functions have them written down for LLVM; where Numba
+    compiles nothing, NumPy takes them. `result` is a function that gives the type of the result,
+    given those of the arguments. Source: chapter "How the engine is wired".
+    """
+
+    def made_of(steps):
+        @wraps(steps)
+        def at_once(*arguments):
+            return _tuples(steps(Computing(), *arguments))
+
+        @wraps(steps)
+        def written(typing_context, *kinds):
+            kinds = [_plain(each) for each in kinds]
+
+            def generate(context, builder, signature, arguments):
+                cpu = Writing(steps.__name__, context, builder)
+                pairs = zip(signature.args, arguments, strict=True)
+                given = [cpu.unpacked(*pair) for pair in pairs]
+                return cpu.packed(signature.return_type, steps(cpu, *given))
+
+            return result(*kinds)(*kinds), generate
+
+        return at_once if numba.config.DISABLE_JIT else intrinsic(written)
+
+    return made_of
+
+
+def as_first(first, *others):
+    """A result of the first argument's type (chapter "How the engine is wired")."""
+    return first
+
+
+def _vector(array, *others):
+    return VectorType(array.dtype)
+
+
+@primitive(lambda array: types.intp)
+def lanes(cpu, array):
+    """Numbers in a vector (chapter "How the engine is wired")."""
+    return cpu.lanes(array)
+
+
+@primitive(_vector)
+def load(cpu, array, index):
+    """The vector at array[index ...] (chapter "How the engine is wired")."""
+    return cpu.load(array, index)
+
+
+@primitive(_vector)
+def load_some(cpu, array, index, count):
+    """Its first lanes, and zeros (chapter "How the engine is wired")."""
+    return cpu.load_lanes(array, index, 0, count)
+
+
+@primitive(lambda *_: types.void)
+def store(cpu, array, index, vector):
+    """array[index ...] = vector (chapter "How the engine is wired")."""
+    cpu.store(array, index, vector)
+
+
+@primitive(lambda *_: types.void)
+def store_some(cpu, array, index, vector, count):
+    """Only the first lanes (chapter "How the engine is wired")."""
+    cpu.store(array, index, vector, count)
+
+
+@primitive(_vector)
+def broadcast(cpu, array, index):
+    """array[index] in every lane (chapter "How the engine is wired")."""
+    return cpu.spread(array, cpu.number(array, index))
+
+
+@primitive(as_first)
+def fma(cpu, a, b, c):
+    """a * b + c, lane by lane (chapter "How the engine is wired")."""
+    return cpu.fma(a, b, c)
+
+
+@primitive(lambda vector: vector.dtype)
+def total(cpu, vector):
+    """The sum of all lanes (chapter "How the engine is wired")."""
+    while cpu.count(vector) > 1:
+        half = cpu.count(vector) // 2
+        lower, upper = (cpu.pick(vector, vector, range(k, k + half)) for k in (0, half))
+        vector = cpu.add(lower, upper)
+    return cpu.first(vector)
+
+
+def compiled(function, **options):
+    """Compile a function with Numba, released from Python's lock and kept on disk.
+
+    Where nothing can be kept (a read-only installation and no home, a full disk), each
+    process compiles it anew, and a warning says so once. Source: chapter "How the engine is
+    wired".
+
+    Raises
+    ------
+    TypeError
+        If the function uses an array that is not one of its arguments; it names the array.
+    """
+    refuse_arrays(function)
+    result = numba.njit(nogil=True, **options)(function)
+    if result is not function:  # Numba may be told to compile nothing
+        result._cache = Kept(function)
+    return result
+
+
+def inlined(function):
+    """As `compiled`; the body takes each call's place (chapter "How the engine is wired")."""
+    return compiled(function, forceinline=True)
 
 
 @compiled
 def all_finite(array):
-    """Tell whether all numbers of a row are finite: zero times each of them is zero.
-
-    Source: chapter "Planes and vectors".
-    """
-    zero = sums = broadcast(np.zeros(1, array.dtype), 0)
-    whole = array.size // lanes(array) * lanes(array)
-    for x in range(0, whole, lanes(array)):
-        sums = fma(zero, load(array, x), sums)
-    return total(sums) == 0 and np.isfinite(array[whole:]).all()
-
-
-@compiled
-def bytes_before(memory, size):
-    """Return how many bytes lie before the next multiple of a size.
-
-    Source: chapter "Planes and vectors".
-    """
-    return -memory.ctypes.data % size
-
-
-# Chapter "Thin layers" (chapters/thin.ipynb)
-
-def _first_lanes(builder, count, lanes):
-    """A vector of yes and no: yes in the first `count` lanes."""
-    kind = ir.VectorType(ir.IntType(32), lanes)
-    empty = ir.Constant(kind, ir.Undefined)
-    count = builder.trunc(count, ir.IntType(32))
-    first = builder.insert_element(empty, count, ir.Constant(ir.IntType(32), 0))
-    counts = builder.shuffle_vector(first, empty, _zeros(lanes))
-    return builder.icmp_signed("<", ir.Constant(kind, list(range(lanes))), counts)
-
-
-def _masked(builder, name, result, kind, arguments):
-    """Call LLVM's masked load or store for this kind of vector."""
-    number = "f32" if isinstance(kind.element, ir.FloatType) else "f64"
-    types_of_arguments = [argument.type for argument in arguments]
-    function = cgutils.get_or_insert_function(
-        builder.module,
-        ir.FunctionType(result, types_of_arguments),
-        f"llvm.masked.{name}.v{kind.count}{number}.p0",
-    )
-    return builder.call(function, arguments)
-
-
-@intrinsic
-def _load_some(typing_context, array, index, count):
-    check_array("load_some", array)
-    vector = VectorType(array.dtype)
-
-    def generate(context, builder, signature, arguments):
-        kind = context.get_value_type(vector)
-        address = address_of(context, builder, signature.args[0], *arguments[:2])
-        place = builder.bitcast(address, kind.as_pointer())
-        align = ir.Constant(ir.IntType(32), array.dtype.bitwidth // 8)
-        mask = _first_lanes(builder, arguments[2], kind.count)
-        given = [place, align, mask, ir.Constant(kind, None)]  # None: zeros elsewhere
-        return _masked(builder, "load", kind, kind, given)
-
-    return vector(array, types.intp, types.intp), generate
-
-
-@intrinsic
-def _store_some(typing_context, array, index, vector, count):
-    check_written("store_some", array, vector)
-
-    def generate(context, builder, signature, arguments):
-        kind = arguments[2].type
-        address = address_of(context, builder, signature.args[0], *arguments[:2])
-        place = builder.bitcast(address, kind.as_pointer())
-        align = ir.Constant(ir.IntType(32), vector.dtype.bitwidth // 8)
-        mask = _first_lanes(builder, arguments[3], kind.count)
-        given = [arguments[2], place, align, mask]
-        _masked(builder, "store", ir.VoidType(), kind, given)
-        return context.get_dummy_value()
-
-    return types.void(array, types.intp, vector, types.intp), generate
-
-
-def inlined(function):
-    """As `compiled`, for a small function whose body takes the place of each call.
-
-    Notes
-    -----
-    Source: chapter "Thin layers".
-    """
-    return compiled(function, forceinline=True)
-
-
-if numba.config.DISABLE_JIT:
-
-    def load_some(array, index, count):
-        vector = np.zeros(lanes(array), array.dtype)
-        count = max(0, min(count, len(vector)))
-        if count > 0:
-            check_room(array, index, count)
-            vector[:count] = array[index : index + count]
-        return vector
-
-    def store_some(array, index, vector, count):
-        count = max(0, min(count, len(vector)))
-        if count > 0:
-            check_room(array, index, count)
-            array[index : index + count] = vector[:count]
-else:
-    if numba.config.BOUNDSCHECK or REGISTER_BYTES == 16:
-        _watched = bool(numba.config.BOUNDSCHECK)
-        _check_some = compiled(check_room)
-
-        @inlined
-        def load_some(array, index, count):
-            if _watched and count > 0:
-                _check_some(array, index, min(count, lanes(array)))
-            if count >= lanes(array):
-                return _load(array, index)
-            return _load_some(array, index, count)
-
-        @inlined
-        def store_some(array, index, vector, count):
-            if _watched and count > 0:
-                _check_some(array, index, min(count, lanes(array)))
-            if count >= lanes(array):
-                _store(array, index, vector)
-            else:
-                _store_some(array, index, vector, count)
-    else:
-        load_some, store_some = _load_some, _store_some
+    """Tell whether all numbers of a row are finite (chapter "How the engine is wired")."""
+    finite = True
+    for x in range(array.size):
+        finite &= np.isfinite(array[x])
+    return finite

@@ -1,98 +1,223 @@
+# Exported from chapters/ by tools/export.py: edit the chapter, not this file.
 """The gradient of the weights: the same block, over pixels.
 
-The flow's strips are the left matrix, read number by number along the pixels; the input's strips are turned, so that
-a vector holds neighbouring (channel, tap) of one pixel.
+One side is turned, so that a vector holds neighbouring channels at one place: the flow, or in 1x1
+layers whichever is cheaper. The other side is read where it lies, at any stride and tap, and only
+inside the image: no zero of the padding is multiplied.
+Chapter "Back through the product" builds this module.
 """
+
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
+from convlib import parallel
 from convlib.kernels.blocks import SHAPE, multiply, nought, put, share, take, together
+from convlib.kernels.gather import window_of
 from convlib.kernels.shuffles import transpose
-from convlib.kernels.simd import compiled, lanes
-from convlib.parallel import aligned
-from convlib.kernels.gather import Window, bring_strips, strip_room, window_of
-from convlib.kernels.tuning import PIXELS, ROWS, SET, VECTORS
+from convlib.kernels.simd import compiled, inlined, lanes, lanes_of, load, load_some, store_some
+from convlib.kernels.tuning import PIXELS, ROWS, VECTORS
+
+__all__ = ["NARROW", "turn", "layer_windows", "tap_table", "weight_grad"]
+
+
+# Chapter "Back through the product" (chapters/back.ipynb)
+
+NARROW = ((0,),) * (ROWS * VECTORS)  # a block of as many sums as SHAPE, one vector wide
 
 
 @compiled
-def some_channels(w, count):
-    """The window of `count` channels."""
-    return Window(w.batch, count, w.height, w.width, w.kernel_height, w.kernel_width, w.step_down, w.step_right,
-                  w.top, w.left, w.dilation_down, w.dilation_right, w.out_height, w.out_width, w.image_step, 0)
+def turn(source, s, s_step, target, t, t_step, size, tile):
+    """Turn a matrix of size (rows, columns), square by square; the last squares further back.
+
+    Source: chapter "Back through the product".
+    """
+    n, (rows, columns) = lanes(tile), size
+    for i in range(0, rows, n):
+        for j in range(0, columns, n):
+            r, c = max(0, min(i, rows - n)), max(0, min(j, columns - n))
+            at, to = s + r * s_step + c, t + c * t_step + r
+            if rows >= n and columns >= n:
+                transpose(source, at, s_step, target, to, t_step)
+                continue
+            for k in range(min(n, rows)):  # less than a square: by way of a tile
+                store_some(tile, k * n, load_some(source, at + k * s_step, columns), n)
+            transpose(tile, 0, n, tile, n * n, n)
+            for k in range(min(n, columns)):
+                store_some(target, to + k * t_step, load(tile, n * n + k * n), rows)
+
+
+class _Sides(NamedTuple):
+    """How the gradient of a layer's weights is computed."""
+
+    groups: int
+    columns: int  # channels of a group on the side that is turned
+    exchanged: bool  # whether that is the input's side
+    places: int  # in one chain
 
 
 @compiled
-def turn_strips(source, room, columns, strips, target):
-    """Turn strips, each [column][pixel], to [panel of columns][pixel][column]."""
-    n, wide = lanes(source), VECTORS * lanes(source)
-    length = strips * wide * wide
-    for strip in range(strips):
-        for column in range(0, columns, n):
-            to = column // wide * length + strip * wide * wide + column % wide
-            for p in range(0, wide, n):
-                transpose(source, strip * room + column * wide + p, wide, target, to + p * wide, wide)
+def _find_lines(v, first, last, table):
+    """Say where places first .. last - 1 lie: (image, line, begin, end); count the lines."""
+    lines = 0
+    while first < last:
+        line, x = first // v.out_width, first % v.out_width
+        table[lines, 0], table[lines, 1] = line // v.out_height, line % v.out_height
+        table[lines, 2], table[lines, 3] = x, min(v.out_width, x + last - first)
+        first, lines = first + table[lines, 3] - x, lines + 1
+    return lines
 
 
 @compiled
-def add_pixels(left, i, room, strips, right, j, result):
-    """Add what the pixels of some strips say: result is (sums, place, row step)."""
-    wide, (sums, place, step) = VECTORS * lanes(right), result
-    part = nought(right, SHAPE)
-    for strip in range(strips):
-        at = i + strip * room
-        for p in range(wide):
-            part = multiply(part, left, at + p, wide, right, j)
-            j += wide
-    put(sums, place, step, together(take(sums, place, step, SHAPE), part))
+def _turn_places(v, flow, panel, places, turned, tile):
+    """Turn some channels at some places of the batch, image by image."""
+    (data, origin), (channels, wide), (first, last) = flow, panel, places
+    place, cells = first, v.out_height * v.out_width
+    while place < last:
+        i, count = place % cells, min(last - place, cells - place % cells)
+        i += origin + place // cells * v.image_step
+        turn(data, i, cells, turned, (place - first) * wide, wide, (channels, count), tile)
+        place += count
+
+
+@inlined
+def _over_places(w, data, rows, tap, table, turned, shape):
+    """Cells of some rows times the turned side, at one tap: a sum over places with a cell."""
+    (place, row_step), (down, across, low, high) = rows, tap
+    sums, wide, there = nought(turned, shape), len(shape[0]) * lanes(turned), 0
+    for s in range(len(table)):
+        y, x = table[s, 1] * w.step_down + down, table[s, 2]
+        if 0 <= y < w.height:
+            begin, end = max(x, low), min(table[s, 3], high)
+            i = place + table[s, 0] * w.image_step + y * w.width + begin * w.step_right + across
+            j = (there + begin - x) * wide
+            for _ in range(begin, end):
+                sums = multiply(sums, data, i, row_step, turned, j)
+                i, j = i + w.step_right, j + wide
+        there += table[s, 3] - x
+    return sums
 
 
 @compiled
-def weight_product(job, jobs, v, w, flow, image, result, work):
-    """One job's channels: v, w are the windows of the flow and of the input, each with (numbers, origin)."""
-    left, right, turned, left_table, table = work
-    sums, step, at_once, some = result
-    apart = step // -(-w.channels // at_once)  # columns of a block of channels
-    n, wide, taps = lanes(sums), VECTORS * lanes(sums), w.kernel_height * w.kernel_width
-    strips, cells = -(-v.batch * v.out_height * v.out_width // wide), w.height * w.width
-    begin, end = share(job, jobs, -(-w.channels // at_once))
-    for block in range(begin, end):
-        c = block * at_once
-        part = some_channels(w, min(at_once, w.channels - c))
-        columns, left_room, room = part.channels * taps, strip_room(v, n), strip_room(part, n)
-        for first in range(0, strips, some):
-            last = min(first + some, strips)
-            bring_strips(v, flow[0], flow[1], (first, last), left, left_table)
-            bring_strips(part, image[0], image[1] + c * cells, (first, last), right, table)
-            turn_strips(right, room, columns, last - first, turned)
-            for column in range(0, columns, wide):
-                j = column * (last - first) * wide
-                for k in range(0, v.channels, ROWS):
-                    there = sums, k * step + block * apart + column, step
-                    add_pixels(left, k * wide, left_room, last - first, turned, j, there)
+def _add_rows(w, image, channels, places, taps, panel, shape):
+    """Add to a panel's sums, for some channels and all taps, what some places say."""
+    (data, origin), (begin, end), cells = image, channels, w.height * w.width
+    (table, fresh), (turned, sums), high = places, panel, len(shape)
+    wide = len(shape[0]) * lanes(turned)
+    height, row_step = (high, cells) if w.channels >= high else (1, 0)  # 0: all rows are one
+    step = len(taps) * wide if row_step else 0
+    for c in range(begin, end, height):
+        rows = origin + min(c, w.channels - height) * cells, row_step
+        for t in range(len(taps)):
+            tap = taps[t, 0], taps[t, 1], taps[t, 2], taps[t, 3]
+            part = _over_places(w, data, rows, tap, table, turned, shape)
+            place = ((c - begin) * len(taps) + t) * wide
+            if not fresh:
+                part = together(take(sums, place, step, shape), part)
+            put(sums, place, step, part)
+
+
+@compiled
+def _hand_over(all_channels, channels, panel, taps, sums, target, tile):
+    """Write a panel's sums to the gradient of the weights: (gradient, place, row step)."""
+    (begin, end), (count, wide, exchanged), (grad, place, step) = channels, panel, target
+    high = len(NARROW) if wide == lanes(sums) else ROWS
+    height = high if all_channels >= high else 1
+    whole = begin + (end - begin) // height * height
+    again = height - (end - whole)  # rows of the last block that were in the one before, too
+    for a, b, row in ((begin, whole, 0), (whole, end, (whole - begin + again) * taps)):
+        if exchanged:
+            for r in range(b - a):
+                for x in range(0, count, lanes(sums)):
+                    vector = load(sums, (row + r) * wide + x)
+                    store_some(grad, place + (a + r) * step + x, vector, count - x)
+        else:
+            size = (b - a) * taps, count
+            turn(sums, row * wide, wide, grad, place + a * taps, step, size, tile)
+
+
+@compiled
+def _weight_product(job, jobs, windows, plan, images, grad, tables, work):
+    """One job's part of the gradient: panels of the turned side by channels of the other."""
+    (w, v), (image, flow), (taps, lines), n = windows, images, tables, lanes(work)
+    cells, depth, wide = v.out_height * v.out_width, w.channels * len(taps), VECTORS * n
+    units, panels = -(-w.channels // len(NARROW)), -(-plan.columns // wide)
+    room, square = plan.places * wide, len(work) - 2 * n * n
+    turned, sums, tile = work[:room], work[room:square], work[square:]
+    begin, end = share(job, jobs, plan.groups * panels * units)
+    while begin < end:
+        low, until = begin % units * len(NARROW), min(end, (begin // units + 1) * units)
+        channels = low, min(low + (until - begin) * len(NARROW), w.channels)
+        group, first = begin // units // panels, begin // units % panels * VECTORS * n
+        count, begin, turned[:] = min(VECTORS * n, plan.columns - first), until, 0
+        wide = n if count <= n and w.channels >= len(NARROW) else VECTORS * n
+        side = image, group * w.channels * w.height * w.width
+        other, panel = (flow, (group * plan.columns + first) * cells), (turned, sums)
+        for place in range(0, v.batch * cells, plan.places):
+            last = min(place + plan.places, v.batch * cells)
+            places = lines[job, : _find_lines(v, place, last, lines[job])], place == 0
+            _turn_places(v, other, (count, wide), (place, last), turned, tile)
+            if wide == n:
+                _add_rows(w, side, channels, places, taps, panel, NARROW)
+            else:
+                _add_rows(w, side, channels, places, taps, panel, SHAPE)
+        target = grad, (group * plan.columns + first) * depth, depth
+        if plan.exchanged:
+            target = grad, group * w.channels * plan.columns + first, plan.columns
+        panel = count, wide, plan.exchanged
+        _hand_over(w.channels, channels, panel, len(taps), sums, target, tile)
+
+
+def layer_windows(g):
+    """Return the windows of input and flow (chapter "Back through the product")."""
+    w, places = window_of(g), g.out_height * g.out_width
+    return w, w._replace(channels=g.out_channels // g.groups, image_step=g.out_channels * places)
+
+
+def tap_table(w):
+    """Return of each tap: how far down and right it looks, first place with a cell, and last.
+
+    Source: chapter "Back through the product".
+    """
+    step = w.step_right
+    looks = [(u * w.dilation_down - w.top, v * w.dilation_right - w.left)
+             for u in range(w.kernel_height) for v in range(w.kernel_width)]
+    return np.array([(down, right, max(0, -(right // step)), (w.width - 1 - right) // step + 1)
+                     for down, right in looks], np.int64)
+
+
+def _cost(rows, columns, n):
+    """Instructions for one place with so many channels in rows, so many turned."""
+    width = 1 if rows >= len(NARROW) else VECTORS
+    return -(-columns // (width * n)) * width * (-(-rows // ROWS) * ROWS + 6)
+
+
+@lru_cache(maxsize=512)
+def _sides(g, n):
+    """Windows, plan, table of taps and memory of a layer, with vectors of n numbers."""
+    w, v = layer_windows(g)
+    exchanged = (w[4:10] == (1, 1, 1, 1, 0, 0) and w[2:4] == w[12:14]  # the sides are alike
+                 and _cost(v.channels, w.channels, n) < _cost(w.channels, v.channels, n))
+    if exchanged:
+        w, v = v, w
+    places = g.batch * g.out_height * g.out_width
+    places = -(-places // -(-places // PIXELS))  # all chains about as long
+    rows = (w.channels + len(NARROW)) * w.kernel_height * w.kernel_width
+    space = (places + rows) * VECTORS * n + 2 * n * n
+    return (w, v), _Sides(g.groups, v.channels, exchanged, places), tap_table(w), space
 
 
 def weight_grad(input, grad_output, g, jobs):
-    """Compute the gradient of a layer's weights."""
-    w, dtype, K = window_of(g), input.dtype, g.out_channels // g.groups
-    v = Window(g.batch, K, w.out_height, w.out_width, 1, 1, 1, 1, 0, 0, 1, 1, w.out_height, w.out_width,
-               g.out_channels * g.out_height * g.out_width)
-    taps, n = w.kernel_height * w.kernel_width, 64 // dtype.itemsize
-    wide, depth = VECTORS * n, w.channels * w.kernel_height * w.kernel_width
-    some = PIXELS // wide
-    at_once = max(1, min(w.channels, SET // (PIXELS * taps)))
-    at_once = max(1, at_once * taps // wide * wide // taps) if at_once < w.channels else at_once
-    blocks, apart = -(-w.channels // at_once), -(-at_once * taps // wide) * wide
-    step = blocks * apart
-    left = np.zeros(some * (K + ROWS + 1) * wide, dtype)
-    right = np.zeros(some * (at_once * taps + 2 * n) * wide, dtype)
-    turned = aligned((some * (at_once * taps + wide) * wide,), dtype)
-    work = left, right, turned, np.empty((some * (wide + 1), 4), np.int64), np.empty((some * taps * (wide + 1), 4), np.int64)
-    result = np.empty((g.out_channels, depth), dtype)
-    for group in range(g.groups):
-        sums = np.zeros((K + ROWS) * step, dtype)
-        flow = grad_output.reshape(-1), group * K * g.out_height * g.out_width
-        image = input.reshape(-1), group * w.channels * g.height * g.width
-        weight_product(0, 1, v, w, flow, image, (sums, step, at_once, some), work)
-        columns = sums.reshape(K + ROWS, blocks, apart)[:K, :, : at_once * taps].reshape(K, -1)
-        result[group * K : (group + 1) * K] = columns[:, :depth]
-    return result.reshape(g.out_channels, w.channels, g.kernel_height, g.kernel_width)
+    """Return the gradient of the weights; the order of each sum does not depend on jobs.
+
+    Source: chapter "Back through the product".
+    """
+    (w, v), plan, taps, space = _sides(g, lanes_of(input.dtype))
+    size = g.out_channels, g.in_channels // g.groups, g.kernel_height, g.kernel_width
+    images, grad = (input.reshape(-1), grad_output.reshape(-1)), np.empty(size, input.dtype)
+    lines = min(plan.places, plan.places // v.out_width + 2)
+    tables, images = (taps, np.empty((jobs, lines, 4), np.int64)), images[:: 1 - 2 * plan.exchanged]
+    arguments = (w, v), plan, images, grad.reshape(-1), tables
+    parallel.run(_weight_product, jobs, space, input.dtype, *arguments)
+    return grad
