@@ -122,7 +122,7 @@ SECTIONS = 4
 # Products that take as long as the transforms of one number of a tile.
 TRANSFORM = 24
 # Input channels of a group up to which planes beat the product.
-CHANNELS_PLANES = 96
+CHANNELS_PLANES = 128
 # Channels of the smaller side, for the input's gradient of a layer with a stride.
 CHANNELS_PLANES_STRIDED = 16
 # Channels of the smaller side, for the weights' gradient.
