@@ -18,6 +18,7 @@ from convlib.kernels.simd import (
     total,
 )
 from convlib.kernels.tuning import PIECE, SERIAL, SMALL
+from convlib.places import CHAIN
 
 __all__ = ["suits", "forward", "input_grad", "weight_grad"]
 
@@ -81,9 +82,10 @@ def _sizes_of(g, back):
 
 
 def _is_pixel(g):
-    """Whether a layer is one matrix product of a few rows."""
+    """Whether a layer is one matrix product of a few rows, in sums that BLAS may add up."""
+    short = max(g.batch, g.in_channels, g.out_channels) <= CHAIN
     sizes = g.height, g.width, g.kernel_height, g.kernel_width, g.out_height, g.out_width, g.groups
-    return sizes == (1,) * 7 and g.padding == ((0, 0), (0, 0))
+    return short and sizes == (1,) * 7 and g.padding == ((0, 0), (0, 0))
 
 
 def suits(geometry, dtype):
