@@ -21,27 +21,10 @@ from convlib import numpy_kernels, places
 from convlib.reduction import is_wide
 
 __all__ = [
-    "ALGORITHMS",
-    "LOCAL_ERROR",
-    "FALLBACKS",
-    "MISSING",
-    "suits",
-    "work",
-    "FEW_PLACES",
-    "choose_simply",
-    "RULES",
-    "only_local",
-    "choose",
-    "check_algorithm",
-    "Algorithm",
-    "meetings",
-    "tile_products",
-    "tiles_pay",
-    "choose_forward",
-    "choose_input_grad",
-    "choose_weight_grad",
-    "get_winograd",
-    "set_winograd",
+    "ALGORITHMS", "LOCAL_ERROR", "FALLBACKS", "MISSING", "suits", "work", "FEW_PLACES",
+    "choose_simply", "RULES", "only_local", "choose", "check_algorithm", "Algorithm", "meetings",
+    "tile_products", "tiles_pay", "choose_forward", "choose_input_grad", "choose_weight_grad",
+    "get_winograd", "set_winograd",
 ]
 
 

@@ -12,24 +12,9 @@ from html import escape
 import numpy as np
 
 __all__ = [
-    "COLOURS",
-    "NEGATIVE",
-    "Figure",
-    "grids",
-    "picture",
-    "kernel_over",
-    "kernel_at",
-    "Explorer",
-    "explore_kernel",
-    "explore_impacts",
-    "meetings",
-    "matrix",
-    "curves",
-    "arrows",
-    "steps",
-    "Story",
-    "story",
-    "layer",
+    "COLOURS", "NEGATIVE", "Figure", "grids", "picture", "kernel_over", "kernel_at", "Explorer",
+    "explore_kernel", "explore_impacts", "meetings", "matrix", "curves", "arrows", "steps", "Story",
+    "story", "layer",
 ]
 
 

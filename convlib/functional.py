@@ -16,15 +16,8 @@ from convlib.reduction import Reduction, cut, embed, reduced
 from convlib.shapes import Geometry, check_bias, check_grad_output, conv2d_geometry, output_shape
 
 __all__ = [
-    "ENOUGH",
-    "MOVED",
-    "ARGUMENTS",
-    "LARGEST",
-    "Plan",
-    "conv2d",
-    "conv2d_input_grad",
-    "conv2d_weight_grad",
-    "conv2d_bias_grad",
+    "ENOUGH", "MOVED", "ARGUMENTS", "LARGEST", "Plan", "conv2d", "conv2d_input_grad",
+    "conv2d_weight_grad", "conv2d_bias_grad",
 ]
 
 

@@ -13,12 +13,8 @@ import numpy as np
 from convlib import reference
 
 __all__ = [
-    "relative_error",
-    "numerical_gradient",
-    "check_gradient",
-    "HONEST_LAYERS",
-    "check_conv2d_gradients",
-    "adjoint_gap",
+    "relative_error", "numerical_gradient", "check_gradient", "HONEST_LAYERS",
+    "check_conv2d_gradients", "adjoint_gap",
 ]
 
 

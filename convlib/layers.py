@@ -21,20 +21,8 @@ from convlib.pooling import max_pool2d, max_pool2d_input_grad
 from convlib.shapes import _two, _whole, conv2d_geometry, max_pool2d_geometry, output_shape
 
 __all__ = [
-    "Parameter",
-    "Layer",
-    "ReLU",
-    "MaxPool2d",
-    "Conv2d",
-    "Flatten",
-    "Linear",
-    "Sequential",
-    "SummaryRow",
-    "summary",
-    "Summary",
-    "save",
-    "load",
-    "Dropout",
+    "Parameter", "Layer", "ReLU", "MaxPool2d", "Conv2d", "Flatten", "Linear", "Sequential",
+    "SummaryRow", "summary", "Summary", "save", "load", "Dropout",
 ]
 
 

@@ -8,15 +8,8 @@ comes from `convlib.shapes.conv2d_geometry`, and the arrays are as it says.
 import numpy as np
 
 __all__ = [
-    "conv2d",
-    "conv2d_input_grad",
-    "conv2d_weight_grad",
-    "suits",
-    "forward",
-    "input_grad",
-    "weight_grad",
-    "ADDED",
-    "bias_grad",
+    "conv2d", "conv2d_input_grad", "conv2d_weight_grad", "suits", "forward", "input_grad",
+    "weight_grad", "ADDED", "bias_grad",
 ]
 
 

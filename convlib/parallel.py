@@ -18,17 +18,8 @@ from queue import SimpleQueue
 import numpy as np
 
 __all__ = [
-    "get_num_threads",
-    "set_num_threads",
-    "PATIENCE",
-    "CACHE_LINE",
-    "BYTE",
-    "aligned",
-    "KEPT",
-    "borrow",
-    "give_back",
-    "PAGE",
-    "run",
+    "get_num_threads", "set_num_threads", "PATIENCE", "CACHE_LINE", "BYTE", "aligned", "KEPT",
+    "borrow", "give_back", "PAGE", "run",
 ]
 
 

@@ -14,14 +14,7 @@ import numpy as np
 from convlib.layers import _all_inside, load, save
 
 __all__ = [
-    "History",
-    "accuracy",
-    "predict",
-    "Trainer",
-    "fit",
-    "jiggle",
-    "cosine",
-    "save_checkpoint",
+    "History", "accuracy", "predict", "Trainer", "fit", "jiggle", "cosine", "save_checkpoint",
     "load_checkpoint",
 ]
 

@@ -83,7 +83,7 @@ def check_nothing_is_left():
     while (pool.board[board.AWAKE] or pool.calls.qsize()) and time.monotonic() < end:
         time.sleep(0.01)
     assert pool.board[board.AWAKE] == 0 and pool.calls.qsize() == 0
-    assert not pool.board[board.TAKEN : board.CLOSED : board.NUMBERS].any()
+    assert not pool.board[board._TAKEN : board.CLOSED : board._NUMBERS].any()
 
 
 if __name__ == "__main__":

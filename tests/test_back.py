@@ -121,10 +121,10 @@ def test_infinite_numbers_of_a_1x1_layer_stay_in_their_channels():
 def test_both_sides_get_turned():
     """The cheaper one: without lanes for nobody, or the smaller."""
     n = weights.lanes_of(np.float32)
-    exchanged = {columns: weights._sides(shapes.conv2d_geometry((1, 8 * n, 9, 9), (columns, 8 * n, 1, 1)), n)[1]
-                 for columns in (2 * n, 64 * n)}  # fmt: skip
-    assert not exchanged[2 * n].exchanged and exchanged[64 * n].exchanged
-    assert exchanged[2 * n].columns == 2 * n and exchanged[64 * n].columns == 8 * n
+    for columns, turned in ((2 * n, 2 * n), (64 * n, 8 * n)):
+        g = shapes.conv2d_geometry((1, 8 * n, 9, 9), (columns, 8 * n, 1, 1))
+        (_, v), (_, exchanged, _), *_ = weights._sides(g, n)
+        assert v.channels == turned and exchanged == (turned != columns)
 
 
 def in_one_chain(number, count):
@@ -152,7 +152,7 @@ def test_turning_writes_the_matrix_and_nothing_else(rows, columns):
     n = weights.lanes_of(np.float64)
     source = np.arange(rows * (columns + 2) + 7.0)
     target = np.full(columns * (rows + 3) + 11, -1.0)
-    weights.turn(source, 7, columns + 2, target, 11, rows + 3, (rows, columns), np.empty(2 * n * n))
+    product.turn(source, 7, columns + 2, target, 11, rows + 3, (rows, columns), np.empty(2 * n * n))
     known = np.full_like(target, -1)
     matrix = source[7:].reshape(rows, columns + 2)[:, :columns]
     known[11:].reshape(columns, rows + 3)[:, :rows] = matrix.T

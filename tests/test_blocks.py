@@ -88,11 +88,6 @@ def run_load_between(out, array, first, last):
 
 
 @compiled
-def run_row_of(out, array, shape):
-    store(out, 0, blocks.row_of(blocks.take(array, 0, width(out, shape), shape), len(shape) - 1))
-
-
-@compiled
 def run_slide(out, start, plane, weights, shape, taps):
     n = lanes(out)
     block = blocks.take(start, 0, n, shape)
@@ -291,13 +286,6 @@ def test_transpose_writes_columns_as_rows(dtype):
     assert np.array_equal(rows_at(out, 2, n + 1, n, n), rows_at(array, 1, n + 2, n, n).T)
     assert (out[:2] == -1).all() and (out[2 + n :: n + 1] == -1).all()
     short_of_one(run_transpose, [out, array])
-
-
-def test_a_row_of_a_block_is_its_first_vector():
-    n = lanes_of(np.float32)
-    array, out = numbers(3 * 2 * n, np.float32), np.empty(n, np.float32)
-    run_row_of(out, array, shape_of(3, 2))
-    assert np.array_equal(out, array[4 * n : 5 * n])
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 7, 100])

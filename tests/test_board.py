@@ -44,7 +44,7 @@ if not numba.config.DISABLE_JIT:
 
     @numba.njit(nogil=True)
     def pack(memory, kernel, jobs, spaces, space, arguments):
-        return board._pack(memory, kernel, jobs, spaces, space, arguments)
+        return board._pack(memory, kernel[1], (kernel[0], jobs, spaces, space, arguments))
 
     @numba.njit(nogil=True)
     def fail(job, jobs, failing, done, workspace):
@@ -87,15 +87,15 @@ def test_threads_that_race_for_thousands_of_jobs_never_get_the_same():
 
 def test_a_notice_stays_until_the_last_job_has_ended():
     notices, taken = board.new_board(), []
-    notices[board.TAKEN], notices[board.FAILED] = 1, 7
+    notices[board._TAKEN], notices[board._FAILED] = 1, 7
     waiting = threading.Thread(target=lambda: taken.append(board.take_down(notices, 0, 2)), daemon=True)
     waiting.start()
-    notices[board.ENDED] = 1  # one of two
+    notices[board._ENDED] = 1  # one of two
     time.sleep(0.2)
-    assert not taken and notices[board.TAKEN] == 1
-    notices[board.ENDED] = 2
+    assert not taken and notices[board._TAKEN] == 1
+    notices[board._ENDED] = 2
     waiting.join(timeout=600)
-    assert taken == [7] and notices[board.TAKEN] == 0
+    assert taken == [7] and notices[board._TAKEN] == 0
 
 
 def test_arguments_of_other_types_get_a_kernel_of_their_own():
@@ -154,7 +154,7 @@ def test_several_threads_post_at_once_more_than_the_board_has_room_for():
             if counted(jobs) != [jobs] * jobs:
                 wrong.append(jobs)
 
-    threads = [threading.Thread(target=work, args=(2 + k % 4,)) for k in range(board.NOTICES + 6)]
+    threads = [threading.Thread(target=work, args=(2 + k % 4,)) for k in range(board._NOTICES + 6)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -164,10 +164,10 @@ def test_several_threads_post_at_once_more_than_the_board_has_room_for():
 
 def test_on_a_full_board_the_caller_does_all(monkeypatch):
     full = board.new_board()
-    full[board.TAKEN :: board.NUMBERS] = 1
+    full[board._TAKEN :: board._NUMBERS] = 1
     monkeypatch.setattr(parallel._pool, "board", full)
     assert counted(4) == [4] * 4
-    assert full[: board.CLOSED].sum() == board.NOTICES
+    assert full[: board.CLOSED].sum() == board._NOTICES
 
 
 def test_without_helpers_the_caller_does_all(monkeypatch):
@@ -181,7 +181,7 @@ def test_a_mistake_in_a_compiled_job_is_heard_and_the_others_end():
         with pytest.raises(ValueError, match="one job of several"):
             parallel.run(fail, 3, 1, np.float64, failing, done)
         assert [k for k in range(3) if not done[k]] == [failing]
-        assert not parallel._pool.board[: board.CLOSED].reshape(-1, board.NUMBERS)[:, board.TAKEN].any()
+        assert not parallel._pool.board[: board.CLOSED].reshape(-1, board._NUMBERS)[:, board._TAKEN].any()
 
 
 def test_packed_arrays_are_neither_kept_nor_freed():
@@ -228,15 +228,15 @@ def test_a_helper_that_waits_burns_a_millisecond_or_two():
 
 def test_an_owner_that_waits_long_does_not_burn_a_core():
     notices = board.new_board(10 * board.LOOKS)
-    notices[board.TAKEN] = 1
+    notices[board._TAKEN] = 1
     waiting = threading.Thread(target=board.take_down, args=(notices, 0, 2), daemon=True)
     start = time.process_time()
     waiting.start()
     time.sleep(0.5)
     burned = time.process_time() - start
-    notices[board.ENDED] = 2
+    notices[board._ENDED] = 2
     waiting.join(timeout=600)
-    assert burned < 0.1 and not notices[board.TAKEN]
+    assert burned < 0.1 and not notices[board._TAKEN]
 
 
 def test_too_many_arguments_are_refused():

@@ -85,12 +85,12 @@ def test_awkward_layers_are_right(name, dtype):
 
 def test_some_layers_need_several_bunches_and_chunks():
     """The layers above are as awkward as their names say."""
-    sheet = planes._plan(AWKWARD["more images than fit"], "weight_grad", "f").sheet
+    sheet = planes._plan(AWKWARD["more images than fit"], "weight_grad", "f")[0]
     assert sheet.bunch < sheet.batch
-    sheet = planes._plan(AWKWARD["small planes brought together"], "forward", "f").sheet
+    sheet = planes._plan(AWKWARD["small planes brought together"], "forward", "f")[0]
     assert 1 < sheet.bunch < sheet.batch * sheet.groups and sheet.bunch * sheet.image <= BUNCH
     g = layer((1, 1, 64, 900), (2, 1, 3, 3), 1, 1)
-    assert planes._plan(g, "forward", "f").sheet.lines < 64
+    assert planes._plan(g, "forward", "f")[0].lines < 64
     check(planes, g)
     assert AWKWARD["deeper than a chain"].in_channels * 49 > PIECE
 

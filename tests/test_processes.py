@@ -45,7 +45,7 @@ for name in ("product", "loops") if "product" in algorithms.ALGORITHMS else (Non
 hits = misses = kept = 0
 if "product" in algorithms.ALGORITHMS:
     from convlib.kernels import loops, product, weights
-    for dispatcher in (product.product, weights.weight_product, loops.conv2d, loops.conv2d_backward):
+    for dispatcher in (product._product, product.pack, weights._weight_product, loops.meet):
         hits += sum(dispatcher.stats.cache_hits.values())
         misses += sum(dispatcher.stats.cache_misses.values())
         kept += dispatcher.stats.cache_path is not None

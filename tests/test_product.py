@@ -209,8 +209,31 @@ def test_packed_panels(turned, kernel):
     padded[:, :rows] = parts
     expected = padded.reshape(2, -1, ROWS, depth * taps).swapaxes(2, 3).ravel()
     for jobs in JOBS:
-        left, group = product._packed(weight, layer, turned, jobs)
+        left, group = product._packed(weight.reshape(-1), layer, turned, jobs)
         assert 2 * group == expected.size and np.array_equal(left.data[: expected.size], expected)
+
+
+@pytest.mark.parametrize("taps", [1, 4, 9, 20])
+@pytest.mark.parametrize("vectors", [1, 2])
+def test_each_job_packs_its_own_numbers(taps, vectors):
+    """Squares write too far, but no further than what the same job writes anew."""
+    n = product.lanes_of(np.dtype(np.float32))
+    for rows, depth, backwards in ((3 * n + 5, 2 * product.AT_ONCE + 3, False), (2 * n, 5, True), (n - 1, 9, False)):
+        wide = vectors * n
+        weight = np.random.default_rng(9).normal(size=(2, depth, rows, taps)).astype(np.float32)
+        known = np.zeros((2, depth, -(-rows // wide) * wide, taps), np.float32)
+        known[:, :, :rows] = weight[..., ::-1] if backwards else weight
+        known = known.reshape(2, depth, -1, wide, taps).transpose(0, 2, 1, 4, 3).ravel()
+        for jobs in JOBS:
+            written = np.zeros(known.size, int)
+            for job in range(jobs):
+                panels = np.full(known.size, np.nan, np.float32)
+                work = np.empty(2 * n * n, np.float32)
+                product.pack(job, jobs, weight.ravel(), (2, depth, rows, taps), (wide, backwards), panels, work)
+                own = np.isfinite(panels)
+                written += own
+                assert np.array_equal(panels[own], known[own])
+            assert (written == 1).all()
 
 
 def test_one_small_image_is_enough_for_two_jobs(monkeypatch):
@@ -222,7 +245,7 @@ def test_one_small_image_is_enough_for_two_jobs(monkeypatch):
         for job in range(jobs):
 
             def run(kernel, jobs, space, dtype, *arguments, job=job):
-                arguments[3].data[:] = np.nan
+                arguments[3][0][:] = np.nan  # the result
                 kernel(job, jobs, *arguments, np.zeros(space, dtype))
 
             monkeypatch.setattr(product.parallel, "run", run)

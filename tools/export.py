@@ -16,6 +16,7 @@ import keyword
 import os
 import re
 import sys
+import textwrap
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -440,8 +441,11 @@ def in_package(module):
 
 
 def all_text(names):
-    """Return the assignment of `__all__`."""
-    return wrapped("__all__ = [", [f'"{name}"' for name in names], "]")
+    """Return the assignment of `__all__`, as many names on a line as fit."""
+    text = ", ".join(f'"{name}"' for name in names)
+    if len(text) <= LINE_LENGTH - len("__all__ = []"):
+        return f"__all__ = [{text}]"
+    return "__all__ = [\n" + textwrap.indent(textwrap.fill(f"{text},", 96), "    ") + "\n]"
 
 
 def import_groups(hoisted):

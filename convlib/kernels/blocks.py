@@ -11,20 +11,8 @@ from convlib.kernels.simd import VectorType, as_first, compiled, primitive
 from convlib.kernels.tuning import ROWS, VECTORS
 
 __all__ = [
-    "SHAPE",
-    "as_shape",
-    "multiply",
-    "nought",
-    "spread",
-    "put",
-    "take",
-    "together",
-    "row_of",
-    "share",
-    "dots",
-    "slide",
-    "weigh",
-    "load_between",
+    "SHAPE", "multiply", "nought", "spread", "put", "take", "together", "share", "dots", "slide",
+    "weigh", "load_between",
 ]
 
 
@@ -33,8 +21,8 @@ __all__ = [
 SHAPE = ((0,) * VECTORS,) * ROWS
 
 
-def as_shape(array, *others):
-    """A block's type: as high and wide as the last argument (chapter "Vectors and the block")."""
+def _as_shape(array, *others):
+    """A block's type: as high and wide as the last argument."""
     shape = others[-1]
     return types.UniTuple(types.UniTuple(VectorType(array.dtype), len(shape.types[0])), len(shape))
 
@@ -49,13 +37,13 @@ def multiply(cpu, block, left, i, row_step, right, j):
     return sums
 
 
-@primitive(as_shape)
+@primitive(_as_shape)
 def nought(cpu, array, shape):
     """The block of zeros (chapter "Vectors and the block")."""
     return [[cpu.zero(array) for _ in row] for row in shape]
 
 
-@primitive(as_shape)
+@primitive(_as_shape)
 def spread(cpu, array, index, step, shape):
     """Row r holds array[index + r * step] in every lane (chapter "Vectors and the block")."""
     numbers = [cpu.number(array, each) for each in cpu.places(index, step, len(shape))]
@@ -71,7 +59,7 @@ def put(cpu, array, index, row_step, block):
             cpu.store(array, each, vector)
 
 
-@primitive(as_shape)
+@primitive(_as_shape)
 def take(cpu, array, index, row_step, shape):
     """Row r is what lies at array[index + r * row_step ...] (chapter "Vectors and the block")."""
     places = cpu.places(index, row_step, len(shape))
@@ -82,12 +70,6 @@ def take(cpu, array, index, row_step, shape):
 def together(cpu, a, b):
     """The sum of two blocks (chapter "Vectors and the block")."""
     return [[cpu.add(x, y) for x, y in zip(*rows, strict=True)] for rows in zip(a, b, strict=True)]
-
-
-@compiled
-def row_of(block, r):
-    """The first vector of a row (chapter "Vectors and the block")."""
-    return block[r][0]
 
 
 @compiled

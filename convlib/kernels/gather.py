@@ -21,10 +21,7 @@ __all__ = ["Window", "window_of", "in_one_line", "strip_room", "table_rows", "ta
 # Chapter "Packing: the layer as a matrix product" (chapters/packing.ipynb)
 
 class Window(NamedTuple):
-    """One group of a layer: sizes and steps, as plain numbers.
-
-    Source: chapter "Packing: the layer as a matrix product".
-    """
+    """One group of a layer, as plain numbers (chapter "Packing: the layer as a matrix product")."""
 
     batch: int
     channels: int  # of the group
@@ -44,40 +41,29 @@ class Window(NamedTuple):
 
 
 def window_of(g):
-    """The window of a layer; one tap that sees all of an image sees it as one long line.
-
-    Source: chapter "Packing: the layer as a matrix product".
-    """
+    """The window of a layer (chapter "Packing: the layer as a matrix product")."""
     w = Window(g.batch, g.in_channels // g.groups, g.height, g.width, g.kernel_height,
                g.kernel_width, *g.stride, g.padding[0][0], g.padding[1][0], *g.dilation,
                g.out_height, g.out_width, g.in_channels * g.height * g.width)
     cells = g.height * g.width
     one = {"height": 1, "width": cells, "out_height": 1, "out_width": cells}
-    return w._replace(**one) if in_one_line(g) else w
+    return w._replace(**one) if in_one_line(g) else w  # an image is one long line
 
 
 def in_one_line(g):
-    """Whether each place of a layer sees one cell, its own.
-
-    Source: chapter "Packing: the layer as a matrix product".
-    """
+    """Whether a place sees only its own cell (chapter "Packing: the layer as a matrix product")."""
     return g[5:9] == (1, 1, (1, 1), ((0, 0), (0, 0)))
 
 
 @compiled
 def strip_room(w, n):
-    """How many numbers a strip takes; what is written last may reach a vector further.
-
-    Source: chapter "Packing: the layer as a matrix product".
-    """
+    """How many numbers a strip takes (chapter "Packing: the layer as a matrix product")."""
+    # What is written last may reach a vector further.
     return w.channels * w.kernel_height * w.kernel_width * VECTORS * n + n
 
 
 def table_rows(w, strips, n):
-    """How many rows a table for the pieces of so many strips needs.
-
-    Source: chapter "Packing: the layer as a matrix product".
-    """
+    """How many rows a table of pieces needs (chapter "Packing: the layer as a matrix product")."""
     wide = VECTORS * n
     pieces = min(wide, VECTORS + (wide - 2) // w.out_width + 3)
     return strips * w.kernel_height * w.kernel_width * pieces
@@ -94,45 +80,33 @@ def _inside(w, start, count):
 
 
 @compiled
-def _list_row(w, tap, begin, lists, size):
-    """List the pieces of a row, which begins at (image, line, column, place in the strip)."""
-    (n, y, x, place), (table, parts, whole) = begin, lists
-    down, right = tap // w.kernel_width * w.dilation_down, tap % w.kernel_width * w.dilation_right
-    end = place + VECTORS * size
-    while place < end:
-        row, start = y * w.step_down - w.top + down, x * w.step_right - w.left + right
-        count, first, last = min(size, w.out_width - x), 0, 0
-        if n >= w.batch:
-            count = size
-        elif 0 <= row < w.height:
-            first, last = _inside(w, start, min(count, end - place))
-        e = parts
-        if last - first == size and w.step_right == 1:
-            whole -= 1
-            e = whole
-        else:
-            parts += 1
-        table[e, 0] = n * w.image_step + row * w.width + start if first < last else 0
-        table[e, 1], table[e, 2], table[e, 3] = first, last, place
-        place, x = place + count, x + count
-        if x == w.out_width:
-            x, y = 0, y + 1
-        if y == w.out_height:
-            y, n = 0, n + 1
-    return parts, whole
-
-
-@compiled
 def _list_pieces(w, strips, taps, size, table):
     """List the pieces of a channel's rows: parts of vectors in front, whole ones at the end."""
     places, wide, parts, whole = w.out_height * w.out_width, VECTORS * size, 0, len(table)
     for tap in range(taps[0], taps[1]):
-        place = (tap - taps[0]) * wide
+        down = tap // w.kernel_width * w.dilation_down - w.top
+        right = tap % w.kernel_width * w.dilation_right - w.left
         for s in range(strips[0], strips[1]):
-            n, p = s * wide // places, s * wide % places
-            begin = n, p // w.out_width, p % w.out_width, place
-            parts, whole = _list_row(w, tap, begin, (table, parts, whole), size)
-            place += strip_room(w, size)
+            place = (tap - taps[0]) * wide + (s - strips[0]) * strip_room(w, size)
+            n, p, end = s * wide // places, s * wide % places, place + wide
+            y, x = p // w.out_width, p % w.out_width
+            while place < end:
+                row, start = y * w.step_down + down, x * w.step_right + right
+                count, first, last = min(size, w.out_width - x), 0, 0
+                if n >= w.batch:
+                    count = size
+                elif 0 <= row < w.height:
+                    first, last = _inside(w, start, min(count, end - place))
+                fits = last - first == size and w.step_right == 1
+                e = whole - 1 if fits else parts
+                parts, whole = (parts, e) if fits else (parts + 1, whole)
+                table[e, 0] = n * w.image_step + row * w.width + start if first < last else 0
+                table[e, 1], table[e, 2], table[e, 3] = first, last, place
+                place, x = place + count, x + count
+                if x == w.out_width:
+                    x, y = 0, y + 1
+                if y == w.out_height:
+                    y, n = 0, n + 1
     return parts, whole
 
 

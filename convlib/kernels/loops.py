@@ -19,33 +19,26 @@ OUTPUT, INPUT, WEIGHT = range(3)  # which of the three is asked
 
 
 @compiled
-def _inside(start, step, kernel_size, size):
-    """The first weight whose cell lies inside the grid, and the first behind it that does not."""
-    first = 0 if start >= 0 else (step - 1 - start) // step
-    last = min(kernel_size, (size - 1 - start) // step + 1)
-    return first, max(first, last)
-
-
-@compiled
-def meet(asked, images, kernels, flows, settings):
-    """Add to the one that is asked the products of the two others, meeting by meeting (chapter "Choosing")."""
-    stride, corner, dilation, groups = settings
-    sources, targets = kernels.shape[1], kernels.shape[0] // groups
-    for n in range(flows.shape[0]):
-        for o in range(flows.shape[1]):
+def meet(asked, images, kernels, flows, g):
+    """Add to the one that is asked all products of the two others (chapter "Choosing")."""
+    sources, targets = g.in_channels // g.groups, g.out_channels // g.groups
+    for n in range(g.batch):
+        for o in range(g.out_channels):
             first = o // targets * sources
-            for p in range(flows.shape[2]):
-                row = p * stride[0] - corner[0]
-                u0, u1 = _inside(row, dilation[0], kernels.shape[2], images.shape[2])
-                for q in range(flows.shape[3]):
-                    column = q * stride[1] - corner[1]
-                    v0, v1 = _inside(column, dilation[1], kernels.shape[3], images.shape[3])
+            for p in range(g.out_height):
+                row = p * g.stride[0] - g.padding[0][0]
+                u0 = max(0, -(row // g.dilation[0]))  # the first whose cell lies inside
+                u1 = min(g.kernel_height, (g.height - 1 - row) // g.dilation[0] + 1)
+                for q in range(g.out_width):
+                    column = q * g.stride[1] - g.padding[1][0]
+                    v0 = max(0, -(column // g.dilation[1]))
+                    v1 = min(g.kernel_width, (g.width - 1 - column) // g.dilation[1] + 1)
                     total = flows[n, o, p, q]
                     for i in range(sources):
                         for u in range(u0, u1):
-                            r = row + u * dilation[0]
+                            r = row + u * g.dilation[0]
                             for v in range(v0, v1):
-                                c = column + v * dilation[1]
+                                c = column + v * g.dilation[1]
                                 if asked == OUTPUT:
                                     total += images[n, first + i, r, c] * kernels[o, i, u, v]
                                 elif asked == INPUT:
@@ -61,24 +54,18 @@ def suits(geometry, dtype):
     return np.dtype(dtype).char in "fd"
 
 
-def _settings(geometry):
-    """Stride, zeros above and to the left, dilation and groups."""
-    g = geometry
-    return g.stride, (g.padding[0][0], g.padding[1][0]), g.dilation, g.groups
-
-
 def forward(input, weight, bias, geometry, jobs):
     """Return the output, whatever the numbers; one job does it all (chapter "Choosing")."""
     output = np.empty(output_shape(geometry), input.dtype)
     output[:] = bias[:, np.newaxis, np.newaxis]
-    meet(OUTPUT, input, weight, output, _settings(geometry))
+    meet(OUTPUT, input, weight, output, geometry)
     return output
 
 
 def input_grad(weight, grad_output, geometry, jobs):
     """Return the learning flow, whatever the numbers (chapter "Choosing")."""
     grad_input = np.zeros(geometry[:4], weight.dtype)
-    meet(INPUT, grad_input, weight, grad_output, _settings(geometry))
+    meet(INPUT, grad_input, weight, grad_output, geometry)
     return grad_input
 
 
@@ -87,5 +74,5 @@ def weight_grad(input, grad_output, geometry, jobs):
     g = geometry
     size = g.out_channels, g.in_channels // g.groups, g.kernel_height, g.kernel_width
     grad_weight = np.zeros(size, input.dtype)
-    meet(WEIGHT, input, grad_weight, grad_output, _settings(g))
+    meet(WEIGHT, input, grad_weight, grad_output, g)
     return grad_weight

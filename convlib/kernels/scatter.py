@@ -8,7 +8,6 @@ Chapter "Back through the product" builds this module.
 """
 
 from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
 
@@ -22,34 +21,6 @@ __all__ = ["input_grad"]
 
 
 # Chapter "Back through the product" (chapters/back.ipynb)
-
-class _Scattering(NamedTuple):
-    """How the learning flow of a layer is computed."""
-
-    groups: int
-    panels: int  # of a group's channels
-    images: int  # whose planes lie behind each other
-    some: int  # places that meet one tap before the next
-
-
-@compiled
-def _pack_weights(job, jobs, windows, plan, weight, packed, shape, work):
-    """Pack the weights, turned twice: (panel of input channels, output channel, tap, channel)."""
-    (w, v), n = windows, lanes(weight)
-    taps, wide = w.kernel_height * w.kernel_width, len(shape[0]) * n
-    tile, some, blocks = work[2 * n * n :], work[: 2 * n * n], -(-v.channels // n)
-    begin, end = share(job, jobs, plan.groups * blocks)
-    for block in range(begin, end):
-        group, k = block // blocks, block % blocks * n
-        high = min(n, v.channels - k)
-        for panel in range(plan.panels):
-            count = min(wide, w.channels - panel * wide)
-            i = ((group * v.channels + k) * w.channels + panel * wide) * taps
-            weights.turn(weight, i, w.channels * taps, tile, 0, n, (high, count * taps), some)
-            j, step = ((group * plan.panels + panel) * v.channels + k) * taps * wide, taps * wide
-            for t in range(taps):
-                weights.turn(tile, t * n, taps * n, packed, j + t * wide, step, (count, high), some)
-
 
 @compiled
 def _pack_flow(v, flow, origin, images, high, packed):
@@ -104,13 +75,13 @@ def _add_places(cells, flow, weight, plane, tile, shape):
 
 
 @compiled
-def _scatter_panel(windows, plan, images, panel, tables, work, shape):
+def _scatter_panel(windows, images, panel, tables, work, shape):
     """Compute the plane of one panel of channels, for some images."""
     (w, v), (taps, cells), (packed, plane, tile), (numbers, origin) = windows, tables, work, panel
     high, step, plane[:] = len(shape), len(taps) * len(shape[0]) * lanes(plane), 0
     last = images * w.out_height * w.out_width
-    for first in range(0, last, plan.some):
-        count = min(plan.some, last - first)
+    for first in range(0, last, len(cells)):
+        count = min(len(cells), last - first)
         some = cells[: -(-count // high) * high]
         for begin in range(0, v.channels, PIECE):
             depth = min(PIECE, v.channels - begin)
@@ -123,34 +94,38 @@ def _scatter_panel(windows, plan, images, panel, tables, work, shape):
 
 @compiled
 def _scatter(job, jobs, windows, plan, arrays, tables, shape, work):
-    """One job's part of the learning flow: panels of channels of some images."""
-    (w, v), (flow, packed_weights, grad), (taps, cells), n = windows, arrays, tables, lanes(work)
+    """One job's part of the learning flow: panels of channels of some images.
+
+    plan: groups, panels of a group's channels, images whose planes lie behind each other.
+    """
+    (groups, panels, most), n = plan, lanes(work)
+    (w, v), (flow, numbers, grad), (taps, cells) = windows, arrays, tables
     size, places, high = w.height * w.width, w.out_height * w.out_width, len(shape)
-    room, wide = (plan.images * places + high) * v.channels, len(shape[0]) * n
-    square = room + plan.images * size * wide
+    room, wide = (most * places + high) * v.channels, len(shape[0]) * n
+    square = room + most * size * wide
     packed, plane, tile = work[:room], work[room:square], work[square:]
-    begin, end = share(job, jobs, -(-w.batch // plan.images) * plan.groups * plan.panels)
+    begin, end = share(job, jobs, -(-w.batch // most) * groups * panels)
     there = begin - begin - 1  # whose flow is packed
     for item in range(begin, end):
-        image = item // plan.panels // plan.groups * plan.images
-        images, panel = min(plan.images, w.batch - image), item % (plan.groups * plan.panels)
-        group, first = panel // plan.panels, panel % plan.panels * wide
-        if item // plan.panels != there:
-            there = item // plan.panels
+        image = item // panels // groups * most
+        images, panel = min(most, w.batch - image), item % (groups * panels)
+        group, first = panel // panels, panel % panels * wide
+        if item // panels != there:
+            there = item // panels
             place = image * v.image_step + group * v.channels * places
             _pack_flow(v, flow, place, images, high, packed)
-        own = packed_weights, panel * len(taps) * v.channels * wide
+        own = numbers, panel * len(taps) * v.channels * wide
         some = packed, plane[: images * size * wide], tile
-        _scatter_panel(windows, plan, images, own, (taps, cells[job]), some, shape)
+        _scatter_panel(windows, images, own, (taps, cells[job]), some, shape)
         count = min(wide, w.channels - first)
         for m in range(images):
             to = (image + m) * w.image_step + (group * w.channels + first) * size
-            weights.turn(plane, m * size * wide, wide, grad, to, size, (size, count), tile)
+            product.turn(plane, m * size * wide, wide, grad, to, size, (size, count), tile)
 
 
 @lru_cache(maxsize=512)
 def _scattering(g, n):
-    """Windows, plan, table of taps and memory of a layer, with vectors of n numbers."""
+    """Windows, plan, table of taps, block and sizes of a layer, with vectors of n numbers."""
     w, v = weights.layer_windows(g)
     narrow = -(-w.channels // n) < -(-w.channels // (VECTORS * n)) * VECTORS
     shape = weights.NARROW if narrow else SHAPE
@@ -158,12 +133,10 @@ def _scattering(g, n):
     panels, some = -(-w.channels // wide), max(1, min(PIXELS, SET // v.channels) // high) * high
     images = min(PLANE // (g.height * g.width * wide), g.batch * g.groups * panels // SHARES)
     images = max(1, min(images, g.batch))  # not by jobs: each sum has an order of its own
-    plan, taps = _Scattering(g.groups, panels, images, some), weights.tap_table(w)
     flow = (images * g.out_height * g.out_width + high) * v.channels
-    turning, plane = 2 * n * n, images * g.height * g.width * wide
-    space = turning + len(taps) * wide * n, flow + plane + max(high * wide, turning)
-    size = len(taps) * g.groups * v.channels * panels * wide
-    return (w, v), plan, taps, shape, (*space, size)
+    space = flow + images * g.height * g.width * wide + max(high * wide, 2 * n * n)
+    size, taps = g.groups * panels * wide * v.channels, weights.tap_table(w)
+    return (w, v), (g.groups, panels, images), taps, shape, (some, wide, space, size * len(taps))
 
 
 def _pays(g):
@@ -180,13 +153,14 @@ def input_grad(weight, grad_output, g, jobs):
     turned = product.turned(g)
     if turned is not None and not _pays(g):
         return product.input_grad(weight, grad_output, turned, jobs)
-    dtype = weight.dtype
-    windows, plan, taps, shape, (space, most, size) = _scattering(g, lanes_of(dtype))
+    dtype, n = weight.dtype, lanes_of(weight.dtype)
+    windows, plan, taps, shape, (some, wide, space, size) = _scattering(g, n)
     packed, flat = parallel.borrow("panels", size, dtype), weight.reshape(-1)
-    parallel.run(_pack_weights, jobs, space, dtype, windows, plan, flat, packed, shape)
+    sizes = g.groups, windows[1].channels, windows[0].channels, len(taps)
+    parallel.run(product.pack, jobs, 2 * n * n, dtype, flat, sizes, (wide, False), packed)
     grad = np.empty((g.batch, g.in_channels, g.height, g.width), dtype)
     arrays = grad_output.reshape(-1), packed, grad.reshape(-1)
-    tables = taps, np.empty((jobs, plan.some), np.int64)
-    parallel.run(_scatter, jobs, most, dtype, windows, plan, arrays, tables, shape)
+    tables = taps, np.empty((jobs, some), np.int64)
+    parallel.run(_scatter, jobs, space, dtype, windows, plan, arrays, tables, shape)
     parallel.give_back("panels", packed)
     return grad

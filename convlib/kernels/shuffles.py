@@ -33,9 +33,7 @@ def in_turns(cpu, a, b):
 def transpose(cpu, source, s, s_step, target, t, t_step):
     """Read a square, as many rows as a vector has lanes, and write its columns as rows.
 
-    The rows lie at source[s ...], source[s + s_step ...], ...; the columns go to target[t ...],
-    target[t + t_step ...], ...
-
+    Row r lies at source[s + r * s_step ...], column c goes to target[t + c * t_step ...].
     Source: chapter "Vectors and the block".
     """
     n = cpu.lanes(source)

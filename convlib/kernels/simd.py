@@ -8,10 +8,9 @@ many in float64. Chapter "How the engine is wired" builds this module.
 import operator
 from functools import partial, wraps
 
-import llvmlite.binding
 import numba
 import numpy as np
-from llvmlite import ir
+from llvmlite import binding, ir
 from numba import types
 from numba.core import cgutils
 from numba.core.errors import TypingError
@@ -21,27 +20,9 @@ from numba.extending import intrinsic, models, register_model
 from convlib.code_cache import Kept, refuse_arrays
 
 __all__ = [
-    "REGISTER_BYTES",
-    "lanes_of",
-    "VectorType",
-    "check_array",
-    "check_room",
-    "address_of",
-    "Computing",
-    "Writing",
-    "primitive",
-    "as_first",
-    "lanes",
-    "load",
-    "load_some",
-    "store",
-    "store_some",
-    "broadcast",
-    "fma",
-    "total",
-    "compiled",
-    "inlined",
-    "all_finite",
+    "REGISTER_BYTES", "lanes_of", "VectorType", "check_array", "Computing", "primitive", "as_first",
+    "lanes", "load", "load_some", "store", "store_some", "broadcast", "fma", "total", "compiled",
+    "inlined", "all_finite",
 ]
 
 
@@ -49,17 +30,12 @@ __all__ = [
 
 def _register_bytes():
     """The size of a vector register of the processor that Numba compiles for."""
-    module = ir.Module()  # with a function that adds a vector of 64 bytes to itself
-    pointer = ir.VectorType(ir.FloatType(), 16).as_pointer()
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [pointer]), "sample")
-    builder, place = ir.IRBuilder(function.append_basic_block()), function.args[0]
-    numbers = builder.load(place)
-    builder.store(builder.fadd(numbers, numbers), place)
-    builder.ret_void()
+    kind = "<16 x float>"  # 64 bytes
+    code = f"define {kind} @twice({kind} %x) {{ %y = fadd {kind} %x, %x ret {kind} %y }}"
     triple, name, features = cpu_target.target_context.codegen().magic_tuple()
-    target = llvmlite.binding.Target.from_triple(triple)
+    target = binding.Target.from_triple(triple)
     machine = target.create_target_machine(cpu=name, features=features)
-    text = machine.emit_assembly(llvmlite.binding.parse_assembly(str(module)))
+    text = machine.emit_assembly(binding.parse_assembly(code))
     return 64 if "zmm" in text else 32 if "ymm" in text else 16  # names of AVX-512 and AVX
 
 
@@ -75,8 +51,7 @@ class VectorType(types.Type):
     """The type of a vector inside compiled functions (chapter "How the engine is wired")."""
 
     def __init__(self, dtype):
-        self.dtype = dtype
-        self.lanes = REGISTER_BYTES * 8 // dtype.bitwidth
+        self.dtype, self.lanes = dtype, REGISTER_BYTES * 8 // dtype.bitwidth
         super().__init__(name=f"Vector({dtype}, {self.lanes})")
 
 
@@ -97,27 +72,7 @@ def check_array(name, array, written=False):
         raise TypingError(f"{name}: expected an array that may be written, got {array}")
 
 
-def check_room(array, index, count):
-    """Raise IndexError unless numbers lie in the array (chapter "How the engine is wired")."""
-    if count > 0 and (index < 0 or index > array.size - count):
-        raise IndexError("a vector reaches outside its array")
-
-
-def address_of(context, builder, array_type, array, index, count=None):
-    """Return the address of array[index]; NUMBA_BOUNDSCHECK=1: check that `count` numbers fit.
-
-    Source: chapter "How the engine is wired".
-    """
-    array = context.make_array(array_type)(context, builder, array)
-    if count is not None and numba.config.BOUNDSCHECK:
-        some = builder.icmp_signed(">", count, count.type(0))
-        below = builder.icmp_signed("<", index, index.type(0))
-        above = builder.icmp_signed(">", index, builder.sub(array.nitems, count))
-        outside = builder.and_(some, builder.or_(below, above))
-        with builder.if_then(outside, likely=False):
-            message = ("a vector reaches outside its array",)
-            context.call_conv.return_user_exc(builder, IndexError, message)
-    return builder.gep(array.data, [index])
+_OUTSIDE = "a vector reaches outside its array"
 
 
 class _Processor:
@@ -138,30 +93,32 @@ class _Processor:
 class Computing(_Processor):
     """Does at once what it is told, with NumPy (chapter "How the engine is wired")."""
 
-    plus, first = staticmethod(operator.add), staticmethod(operator.itemgetter(0))
+    plus, first, count = operator.add, operator.itemgetter(0), operator.attrgetter("size")
 
     def lanes(self, array):
         return lanes_of(array.dtype)
 
-    def count(self, vector):
-        return vector.size
-
     def number(self, array, place):
-        return self.load_lanes(array, place, 0, 1)[0]
+        return self.load(array, place, 0, 1)[0]
 
-    def load_lanes(self, array, place, first=0, last=REGISTER_BYTES):
-        vector, first = self.zero(array), max(first, 0)
-        last = max(first, min(last, vector.size))
-        check_room(array, place + first, last - first)
-        vector[first:last] = array[place + first : place + last]
+    def inside(self, array, place, first, last):
+        """Which lanes are meant, and which numbers; these must lie in the array."""
+        first, last = max(first, 0), min(last, self.lanes(array))
+        if first < last and (place + first < 0 or place + last > array.size):
+            raise IndexError(_OUTSIDE)
+        last = max(first, last)
+        return slice(first, last), slice(place + first, place + last)
+
+    def load(self, array, place, first=0, last=REGISTER_BYTES):
+        vector, (lanes, numbers) = self.zero(array), self.inside(array, place, first, last)
+        vector[lanes] = array[numbers]
         return vector
 
-    load = load_lanes  # of all lanes
+    load_lanes = load  # only some of them
 
     def store(self, array, place, vector, count=REGISTER_BYTES):
-        count = max(0, min(count, vector.size))
-        check_room(array, place, count)
-        array[place : place + count] = vector[:count]
+        lanes, numbers = self.inside(array, place, 0, count)
+        array[numbers] = vector[lanes]
 
     def zero(self, array):
         return np.zeros(self.lanes(array), array.dtype)
@@ -192,7 +149,7 @@ class _Registers(_Processor):
     """Writes down, for LLVM, what is to be done in registers."""
 
     def __init__(self, name, context, builder):
-        self.name, self.context, self.builder = name, context, builder
+        self.name, self.context, self.builder, self.add = name, context, builder, builder.fadd
 
     def vector(self, array):
         """The type of a vector of an array's numbers, for LLVM."""
@@ -224,9 +181,6 @@ class _Registers(_Processor):
         lanes = ir.VectorType(ir.IntType(32), len(lanes))(list(lanes))
         return self.builder.shuffle_vector(a, b, lanes)
 
-    def add(self, a, b):
-        return self.builder.fadd(a, b)
-
     def fma(self, a, b, c):
         if not a.type == b.type == c.type:
             kinds = f"{a.type}, {b.type}, {c.type}"
@@ -234,22 +188,29 @@ class _Registers(_Processor):
         return _call(self.builder, "fmuladd.{}", a.type, a.type, [a, b, c])
 
 
-class _Memory(_Registers):
-    """Writes down what is to be read and written."""
+class _Writing(_Registers):
+    """Writes down, for LLVM, what is to be read and written, too."""
 
-    def address(self, array, place, count):
-        """The address of some numbers; where indices are checked, they must lie in the array."""
-        count = place.type(count) if isinstance(count, int) else count
-        return address_of(self.context, self.builder, *array, place, count)
-
-    def vector_at(self, array, place, count):
-        """The address of a vector, and how it may be taken: number by number."""
+    def address(self, array, place, count=None):
+        """The address of array[place]; where indices are checked, `count` numbers must fit."""
         check_array(self.name, array[0])
-        pointer, address = self.vector(array).as_pointer(), self.address(array, place, count)
+        b, context = self.builder, self.context
+        held = context.make_array(array[0])(context, b, array[1])
+        if count is not None and numba.config.BOUNDSCHECK:
+            count = place.type(count) if isinstance(count, int) else count
+            some = b.icmp_signed(">", count, count.type(0))
+            below = b.icmp_signed("<", place, place.type(0))
+            above = b.icmp_signed(">", place, b.sub(held.nitems, count))
+            with b.if_then(b.and_(some, b.or_(below, above)), likely=False):
+                context.call_conv.return_user_exc(b, IndexError, (_OUTSIDE,))
+        return b.gep(held.data, [place])
+
+    def vector_at(self, array, place, count=None):
+        """The address of a vector, and how it may be taken: number by number."""
+        address, pointer = self.address(array, place, count), self.vector(array).as_pointer()
         return self.builder.bitcast(address, pointer), array[0].dtype.bitwidth // 8
 
     def number(self, array, place):
-        check_array(self.name, array[0])
         return self.builder.load(self.address(array, place, 1))
 
     def load(self, array, place):
@@ -263,15 +224,11 @@ class _Memory(_Registers):
             raise TypingError(f"{self.name}: {expected}, got {vector.type}")
         if count is not None:
             given, whole = self.some_lanes(array, place, 0, count)
-            masked = partial(_call, self.builder, "masked.store.{}.p0", vector.type, ir.VoidType())
-            whole_vector = partial(self.store, array, place, vector)
-            return self.either(whole, whole_vector, partial(masked, [vector, *given]))
+            given, kind = [vector, *given], ir.VoidType()
+            masked = partial(_call, self.builder, "masked.store.{}.p0", vector.type, kind, given)
+            return self.either(whole, partial(self.store, array, place, vector), masked)
         address, align = self.vector_at(array, place, self.lanes(array))
         self.builder.store(vector, address, align=align)
-
-
-class _Lanes(_Memory):
-    """Writes down what is to be done with some lanes of a vector."""
 
     def some_lanes(self, array, place, first, last):
         """What a masked load or store is told, and whether these are all lanes."""
@@ -284,36 +241,31 @@ class _Lanes(_Memory):
         inside = b.and_(b.icmp_signed(">=", lane, self.spread(array, low)),
                         b.icmp_signed("<", lane, self.spread(array, high)))  # fmt: skip
         whole = b.and_(b.icmp_signed("==", low, zero), b.icmp_signed("==", high, end))
-        address, align = self.vector_at(array, place, None)
+        address, align = self.vector_at(array, place)
         return [address, ir.IntType(32)(align), inside], whole
 
-    def either(self, whole, plain, masked):
-        """One of two ways, where registers have 16 bytes; else the one with a mask."""
+    def either(self, whole, *ways):
+        """The way of whole vectors or the one with a mask; no other where registers are longer."""
         if REGISTER_BYTES > 16:
-            return masked()
-        b = self.builder
-        with b.if_else(whole) as (then, otherwise):
-            with then:
-                ways = [(plain(), b.block)]
-            with otherwise:
-                ways.append((masked(), b.block))
-        if ways[0][0] is None:
+            return ways[1]()
+        b, results = self.builder, []
+        with b.if_else(whole) as sides:
+            for way, side in zip(ways, sides, strict=True):
+                with side:
+                    results.append((way(), b.block))
+        if results[0][0] is None:  # stored
             return None
-        result = b.phi(ways[0][0].type)
-        for value, block in ways:
-            result.add_incoming(value, block)
-        return result
+        merged = b.phi(results[0][0].type)
+        for result in results:
+            merged.add_incoming(*result)
+        return merged
 
     def load_lanes(self, array, place, first, last):
         given, whole = self.some_lanes(array, place, first, last)
-        vector = self.vector(array)
-        given.append(vector(None))  # zeros elsewhere
-        masked = partial(_call, self.builder, "masked.load.{}.p0", vector, vector, given)
+        kind = self.vector(array)
+        given.append(kind(None))  # zeros elsewhere
+        masked = partial(_call, self.builder, "masked.load.{}.p0", kind, kind, given)
         return self.either(whole, partial(self.load, array, place), masked)
-
-
-class Writing(_Lanes):
-    """Writes down what it is told, for LLVM to compile (chapter "How the engine is wired")."""
 
     def unpacked(self, kind, value):
         """Tuples as lists; an array together with its type."""
@@ -334,11 +286,6 @@ class Writing(_Lanes):
         return value
 
 
-def _tuples(value):
-    """Lists as tuples."""
-    return tuple(map(_tuples, value)) if isinstance(value, (list, tuple)) else value
-
-
 def _plain(kind):
     """The type in which a number, or a tuple of numbers, is handed over."""
     if isinstance(kind, types.BaseTuple):
@@ -357,14 +304,14 @@ def primitive(result):
     def made_of(steps):
         @wraps(steps)
         def at_once(*arguments):
-            return _tuples(steps(Computing(), *arguments))
+            return steps(Computing(), *arguments)
 
         @wraps(steps)
         def written(typing_context, *kinds):
             kinds = [_plain(each) for each in kinds]
 
             def generate(context, builder, signature, arguments):
-                cpu = Writing(steps.__name__, context, builder)
+                cpu = _Writing(steps.__name__, context, builder)
                 pairs = zip(signature.args, arguments, strict=True)
                 given = [cpu.unpacked(*pair) for pair in pairs]
                 return cpu.packed(signature.return_type, steps(cpu, *given))
@@ -430,8 +377,7 @@ def fma(cpu, a, b, c):
 @primitive(lambda vector: vector.dtype)
 def total(cpu, vector):
     """The sum of all lanes (chapter "How the engine is wired")."""
-    while cpu.count(vector) > 1:
-        half = cpu.count(vector) // 2
+    while half := cpu.count(vector) // 2:
         lower, upper = (cpu.pick(vector, vector, range(k, k + half)) for k in (0, half))
         vector = cpu.add(lower, upper)
     return cpu.first(vector)
@@ -440,14 +386,9 @@ def total(cpu, vector):
 def compiled(function, **options):
     """Compile a function with Numba, released from Python's lock and kept on disk.
 
-    Where nothing can be kept (a read-only installation and no home, a full disk), each
-    process compiles it anew, and a warning says so once. Source: chapter "How the engine is
-    wired".
-
-    Raises
-    ------
-    TypeError
-        If the function uses an array that is not one of its arguments; it names the array.
+    Where nothing can be kept (a read-only installation and no home, a full disk), each process
+    compiles it anew, and a warning says so once. A TypeError names an array that it uses and is
+    not handed. Source: chapter "How the engine is wired".
     """
     refuse_arrays(function)
     result = numba.njit(nogil=True, **options)(function)

@@ -8,53 +8,22 @@ Chapter "Back through the product" builds this module.
 """
 
 from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
 
 from convlib import parallel
 from convlib.kernels.blocks import SHAPE, multiply, nought, put, share, take, together
 from convlib.kernels.gather import window_of
-from convlib.kernels.shuffles import transpose
-from convlib.kernels.simd import compiled, inlined, lanes, lanes_of, load, load_some, store_some
+from convlib.kernels.product import turn
+from convlib.kernels.simd import compiled, inlined, lanes, lanes_of, load, store_some
 from convlib.kernels.tuning import PIXELS, ROWS, VECTORS
 
-__all__ = ["NARROW", "turn", "layer_windows", "tap_table", "weight_grad"]
+__all__ = ["NARROW", "layer_windows", "tap_table", "weight_grad"]
 
 
 # Chapter "Back through the product" (chapters/back.ipynb)
 
 NARROW = ((0,),) * (ROWS * VECTORS)  # a block of as many sums as SHAPE, one vector wide
-
-
-@compiled
-def turn(source, s, s_step, target, t, t_step, size, tile):
-    """Turn a matrix of size (rows, columns), square by square; the last squares further back.
-
-    Source: chapter "Back through the product".
-    """
-    n, (rows, columns) = lanes(tile), size
-    for i in range(0, rows, n):
-        for j in range(0, columns, n):
-            r, c = max(0, min(i, rows - n)), max(0, min(j, columns - n))
-            at, to = s + r * s_step + c, t + c * t_step + r
-            if rows >= n and columns >= n:
-                transpose(source, at, s_step, target, to, t_step)
-                continue
-            for k in range(min(n, rows)):  # less than a square: by way of a tile
-                store_some(tile, k * n, load_some(source, at + k * s_step, columns), n)
-            transpose(tile, 0, n, tile, n * n, n)
-            for k in range(min(n, columns)):
-                store_some(target, to + k * t_step, load(tile, n * n + k * n), rows)
-
-
-class _Sides(NamedTuple):
-    """How the gradient of a layer's weights is computed."""
-
-    groups: int
-    columns: int  # channels of a group on the side that is turned
-    exchanged: bool  # whether that is the input's side
-    places: int  # in one chain
 
 
 @compiled
@@ -139,33 +108,36 @@ def _hand_over(all_channels, channels, panel, taps, sums, target, tile):
 
 @compiled
 def _weight_product(job, jobs, windows, plan, images, grad, tables, work):
-    """One job's part of the gradient: panels of the turned side by channels of the other."""
+    """One job's part of the gradient: panels of the turned side by channels of the other.
+
+    plan: groups, whether the sides are exchanged (the input's is turned), places in one chain.
+    """
     (w, v), (image, flow), (taps, lines), n = windows, images, tables, lanes(work)
-    cells, depth, wide = v.out_height * v.out_width, w.channels * len(taps), VECTORS * n
-    units, panels = -(-w.channels // len(NARROW)), -(-plan.columns // wide)
-    room, square = plan.places * wide, len(work) - 2 * n * n
+    (groups, exchanged, chain), cells, wide = plan, v.out_height * v.out_width, VECTORS * n
+    units, panels = -(-w.channels // len(NARROW)), -(-v.channels // wide)
+    room, square = chain * wide, len(work) - 2 * n * n
     turned, sums, tile = work[:room], work[room:square], work[square:]
-    begin, end = share(job, jobs, plan.groups * panels * units)
+    begin, end = share(job, jobs, groups * panels * units)
     while begin < end:
         low, until = begin % units * len(NARROW), min(end, (begin // units + 1) * units)
         channels = low, min(low + (until - begin) * len(NARROW), w.channels)
         group, first = begin // units // panels, begin // units % panels * VECTORS * n
-        count, begin, turned[:] = min(VECTORS * n, plan.columns - first), until, 0
+        count, begin, turned[:] = min(VECTORS * n, v.channels - first), until, 0
         wide = n if count <= n and w.channels >= len(NARROW) else VECTORS * n
         side = image, group * w.channels * w.height * w.width
-        other, panel = (flow, (group * plan.columns + first) * cells), (turned, sums)
-        for place in range(0, v.batch * cells, plan.places):
-            last = min(place + plan.places, v.batch * cells)
+        other, panel = (flow, (group * v.channels + first) * cells), (turned, sums)
+        for place in range(0, v.batch * cells, chain):
+            last = min(place + chain, v.batch * cells)
             places = lines[job, : _find_lines(v, place, last, lines[job])], place == 0
             _turn_places(v, other, (count, wide), (place, last), turned, tile)
             if wide == n:
                 _add_rows(w, side, channels, places, taps, panel, NARROW)
             else:
                 _add_rows(w, side, channels, places, taps, panel, SHAPE)
-        target = grad, (group * plan.columns + first) * depth, depth
-        if plan.exchanged:
-            target = grad, group * w.channels * plan.columns + first, plan.columns
-        panel = count, wide, plan.exchanged
+        panel, depth = (count, wide, exchanged), w.channels * len(taps)
+        target = grad, (group * v.channels + first) * depth, depth
+        if exchanged:
+            target = grad, group * depth * v.channels + first, v.channels
         _hand_over(w.channels, channels, panel, len(taps), sums, target, tile)
 
 
@@ -176,10 +148,7 @@ def layer_windows(g):
 
 
 def tap_table(w):
-    """Return of each tap: how far down and right it looks, first place with a cell, and last.
-
-    Source: chapter "Back through the product".
-    """
+    """Each tap's looks down and right, first place, end (chapter "Back through the product")."""
     step = w.step_right
     looks = [(u * w.dilation_down - w.top, v * w.dilation_right - w.left)
              for u in range(w.kernel_height) for v in range(w.kernel_width)]
@@ -205,7 +174,7 @@ def _sides(g, n):
     places = -(-places // -(-places // PIXELS))  # all chains about as long
     rows = (w.channels + len(NARROW)) * w.kernel_height * w.kernel_width
     space = (places + rows) * VECTORS * n + 2 * n * n
-    return (w, v), _Sides(g.groups, v.channels, exchanged, places), tap_table(w), space
+    return (w, v), (g.groups, exchanged, places), tap_table(w), space
 
 
 def weight_grad(input, grad_output, g, jobs):
@@ -213,11 +182,12 @@ def weight_grad(input, grad_output, g, jobs):
 
     Source: chapter "Back through the product".
     """
-    (w, v), plan, taps, space = _sides(g, lanes_of(input.dtype))
+    windows, plan, taps, space = _sides(g, lanes_of(input.dtype))
+    (_, v), (_, exchanged, places) = windows, plan
     size = g.out_channels, g.in_channels // g.groups, g.kernel_height, g.kernel_width
     images, grad = (input.reshape(-1), grad_output.reshape(-1)), np.empty(size, input.dtype)
-    lines = min(plan.places, plan.places // v.out_width + 2)
-    tables, images = (taps, np.empty((jobs, lines, 4), np.int64)), images[:: 1 - 2 * plan.exchanged]
-    arguments = (w, v), plan, images, grad.reshape(-1), tables
+    lines = np.empty((jobs, min(places, places // v.out_width + 2), 4), np.int64)
+    tables, images = (taps, lines), images[:: 1 - 2 * exchanged]
+    arguments = windows, plan, images, grad.reshape(-1), tables
     parallel.run(_weight_product, jobs, space, input.dtype, *arguments)
     return grad
