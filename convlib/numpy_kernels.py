@@ -209,9 +209,10 @@ def bias_grad(grad_output, jobs):
 
     Source: chapter "One function for every layer".
     """
-    channels = grad_output.reshape(*grad_output.shape[:2], -1)
+    batch, count, height, width = grad_output.shape
+    channels = grad_output.reshape(batch, count, height * width)
     wide = np.float64 if grad_output.dtype.kind == "f" else grad_output.dtype
-    total = np.zeros(channels.shape[1], wide)
+    total = np.zeros(count, wide)
     with np.errstate(**_QUIET):
         for first in range(0, channels.shape[2], ADDED):
             sums = np.einsum("nkp->nk", channels[:, :, first : first + ADDED])

@@ -188,8 +188,8 @@ class _Registers(_Processor):
         return _call(self.builder, "fmuladd.{}", a.type, a.type, [a, b, c])
 
 
-class _Writing(_Registers):
-    """Writes down, for LLVM, what is to be read and written, too."""
+class _Places(_Registers):
+    """Says where numbers lie, and reads whole vectors."""
 
     def address(self, array, place, count=None):
         """The address of array[place]; where indices are checked, `count` numbers must fit."""
@@ -217,18 +217,9 @@ class _Writing(_Registers):
         address, align = self.vector_at(array, place, self.lanes(array))
         return self.builder.load(address, align=align)
 
-    def store(self, array, place, vector, count=None):
-        check_array(self.name, array[0], written=True)
-        if self.vector(array) != vector.type:
-            expected = f"expected vectors of {array[0].dtype}"
-            raise TypingError(f"{self.name}: {expected}, got {vector.type}")
-        if count is not None:
-            given, whole = self.some_lanes(array, place, 0, count)
-            given, kind = [vector, *given], ir.VoidType()
-            masked = partial(_call, self.builder, "masked.store.{}.p0", vector.type, kind, given)
-            return self.either(whole, partial(self.store, array, place, vector), masked)
-        address, align = self.vector_at(array, place, self.lanes(array))
-        self.builder.store(vector, address, align=align)
+
+class _Masks(_Places):
+    """Reads some of the lanes, and no others."""
 
     def some_lanes(self, array, place, first, last):
         """What a masked load or store is told, and whether these are all lanes."""
@@ -266,6 +257,23 @@ class _Writing(_Registers):
         given.append(kind(None))  # zeros elsewhere
         masked = partial(_call, self.builder, "masked.load.{}.p0", kind, kind, given)
         return self.either(whole, partial(self.load, array, place), masked)
+
+
+class _Writing(_Masks):
+    """Writes down, for LLVM, what is to be read and written, too."""
+
+    def store(self, array, place, vector, count=None):
+        check_array(self.name, array[0], written=True)
+        if self.vector(array) != vector.type:
+            expected = f"expected vectors of {array[0].dtype}"
+            raise TypingError(f"{self.name}: {expected}, got {vector.type}")
+        if count is not None:
+            given, whole = self.some_lanes(array, place, 0, count)
+            given, kind = [vector, *given], ir.VoidType()
+            masked = partial(_call, self.builder, "masked.store.{}.p0", vector.type, kind, given)
+            return self.either(whole, partial(self.store, array, place, vector), masked)
+        address, align = self.vector_at(array, place, self.lanes(array))
+        self.builder.store(vector, address, align=align)
 
     def unpacked(self, kind, value):
         """Tuples as lists; an array together with its type."""
