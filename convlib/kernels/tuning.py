@@ -46,7 +46,7 @@ TALL = 7  # output lines of a depthwise channel that are computed together
 SPAN = 128  # numbers: no block of planes is wider
 BUNCH = 4096  # numbers of small planes that are brought before they are computed
 LINES = 2000  # numbers of a row of output lines that are made together
-FLOW = 60_000  # numbers of the flow whose dot products are taken at a time
+FLOW = 15_000 * REGISTER_BYTES // 16  # numbers of the flow whose dot products are taken at a time: a chain of 3,750
 SUMS = 200_000  # sums of a gradient of weights that are kept at a time
 DOTS = (4, 4) if REGISTERS == 32 else (3, 3)  # rows of the flow x taps in a block of dot products
 FEW = ((0,) * 4,), ((0,) * 3,) * 4  # blocks for one and for a few output channels of a group
