@@ -26,7 +26,7 @@ ROWS, VECTORS = (8, 2) if REGISTERS == 32 else (6, 2)  # the block: sums for whi
 
 # Chapter "Packing: the layer as a matrix product" (chapters/packing.ipynb)
 
-PIECE = 512  # products in one chain of sums: it bounds the rounding errors
+PIECE = 128  # products in one chain of sums: it bounds the rounding errors
 SET = 100_000  # numbers in a set of strips, which must stay in the second cache
 IN_PLACE = 64  # output channels up to which the strips of 1 x 1 layers are read where they lie
 AT_ONCE = 8  # numbers of the depth whose weights are packed at a time
