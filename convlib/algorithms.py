@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from convlib import numpy_kernels, places
+from convlib.numpy_kernels import _meeting
 from convlib.reduction import is_wide
 
 __all__ = [
@@ -226,15 +227,14 @@ def meetings(geometry):
     g, count = geometry, 1
     axes = (g.height, g.out_height, g.kernel_height), (g.width, g.out_width, g.kernel_width)
     for axis, (size, outputs, taps) in enumerate(axes):
-        starts = g.dilation[axis] * np.arange(taps) - g.padding[axis][0]
-        first = np.maximum(0, -(starts // g.stride[axis]))
-        last = np.minimum(outputs, (size - 1 - starts) // g.stride[axis] + 1)
-        count *= int(np.maximum(0, last - first).sum())
+        shifts = (tap * g.dilation[axis] - g.padding[axis][0] for tap in range(taps))
+        places = (_meeting(shift, g.stride[axis], size, outputs)[1] for shift in shifts)
+        count *= sum(each.stop - each.start for each in places)
     return count
 
 
 def tile_products(geometry):
-    """Return how many products tiles of 4 x 4 places take, for a pair of channels.
+    """Return how many products tiles take, for a pair of channels.
 
     With a dilation, each phase of the places has its own tiles. Source: chapter "Choosing".
     """
@@ -242,7 +242,7 @@ def tile_products(geometry):
     axes = (g.out_height, g.kernel_height), (g.out_width, g.kernel_width)
     for (outputs, taps), spread in zip(axes, g.dilation, strict=True):
         of_a_phase = -(-outputs // spread)  # rounded up
-        count *= spread * -(-of_a_phase // 4) * (4 + taps - 1)
+        count *= spread * -(-of_a_phase // tuning.OUTPUTS) * (tuning.OUTPUTS + taps - 1)
     return count
 
 

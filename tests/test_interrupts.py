@@ -11,7 +11,7 @@ import pytest
 from test_functional import COMPILED, SLOW
 
 import convlib
-from convlib import algorithms, parallel
+from convlib import algorithms, parallel, remember, shapes
 
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.skipif(SLOW or not COMPILED, reason="about compiled code")
@@ -178,3 +178,30 @@ def test_what_is_kept_has_a_bound():
     large = parallel.borrow("some test", parallel.KEPT // 8 + 1, dtype)
     parallel.give_back("some test", large)
     assert "some testd" not in vars(parallel._kept)
+
+
+def test_plans_are_forgotten_when_there_are_too_many():
+    made = []
+
+    @remember.remembered
+    def plan(number):
+        made.append(number)
+        return (np.zeros(number // 8), (number,))
+
+    assert plan(800) is plan(800) and made == [800]
+    plan(remember.REMEMBERED * 2)
+    plan(remember.REMEMBERED * 2)  # never kept
+    assert plan(800) is plan(800) and made == [800, *[remember.REMEMBERED * 2] * 2]
+    for number in range(8, 8 * 9, 8):
+        plan(remember.REMEMBERED // 5 // 8 * 8 + number)
+    assert plan(800) is plan(800) and made.count(800) == 2  # it made room for others
+
+
+def test_plans_of_large_kernels_are_not_kept():
+    """A table has an entry for each tap: without a limit by bytes, hundreds of such plans would stay."""
+    from convlib.kernels import planes, scatter, weights
+
+    g = shapes.conv2d_geometry((1, 4, 600, 600), (4, 2, 600, 600), 2, 1, 1, 2)
+    assert planes._plan(g, "forward", "f") is not planes._plan(g, "forward", "f")
+    for make in (scatter._scattering, weights._sides):
+        assert make(g, 16) is not make(g, 16), make

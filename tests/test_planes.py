@@ -5,6 +5,7 @@ import pytest
 
 from convlib import numpy_kernels
 from convlib.kernels import few, loops, planes
+from convlib.kernels.simd import lanes_of
 from convlib.kernels.tuning import BUNCH, DOTS, PIECE, ROWS, SMALL, TALL
 from convlib.shapes import conv2d_geometry, output_shape
 
@@ -117,7 +118,8 @@ def test_long_sums_are_cut(groups):
     g = layer((1, groups, 400, 410), (2, 1, 3, 3), 1, 1, 1, groups)
     x, d = np.full(g[:4], 0.1, np.float32), np.full(output_shape(g), 0.1, np.float32)
     expected = numpy_kernels.conv2d_weight_grad(x.astype(float), d.astype(float), g)
-    assert np.abs(planes.weight_grad(x, d, g, 1) / expected - 1).max() < 2e-5
+    limit = 5e-6 * 16 / lanes_of("f")  # with fewer lanes, each has more to add up
+    assert np.abs(planes.weight_grad(x, d, g, 1) / expected - 1).max() < limit
 
 
 @pytest.mark.parametrize("module, g", [

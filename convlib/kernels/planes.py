@@ -6,7 +6,6 @@ phase planes. A tap is then an offset, and a block takes whatever vectors come: 
 the lines are dropped.
 """
 
-from functools import lru_cache
 from itertools import product
 from typing import NamedTuple
 
@@ -28,6 +27,7 @@ from convlib.kernels.simd import (
     total,
 )
 from convlib.kernels.tuning import BUNCH, DOTS, FEW, FLOW, LINES, PIECE, ROWS, SPAN, SUMS, TALL, VECTORS
+from convlib.remember import remembered
 
 __all__ = ["forward", "input_grad", "weight_grad", "suits"]
 
@@ -106,7 +106,7 @@ def _slides(g, back):
     return g.groups == g.in_channels == g.out_channels and g.dilation == (1, 1) and square and whole
 
 
-@lru_cache(maxsize=512)
+@remembered
 def _plan(g, direction, char):
     """The plan of a pass: the sheet, the block's shape, `slide`'s for each part, tables, room."""
     back, weights, n = direction == "input_grad", direction == "weight_grad", lanes_of(char)

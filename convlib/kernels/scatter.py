@@ -7,8 +7,6 @@ the plane is turned.
 Chapter "Back through the product" builds this module.
 """
 
-from functools import lru_cache
-
 import numpy as np
 
 from convlib import parallel
@@ -16,6 +14,7 @@ from convlib.kernels import product, weights
 from convlib.kernels.blocks import SHAPE, multiply, nought, put, share, take, together
 from convlib.kernels.simd import compiled, lanes, lanes_of, load_some, store_some
 from convlib.kernels.tuning import DEEP, PIECE, PIXELS, PLANE, SET, SHARES, VECTORS
+from convlib.remember import remembered
 
 __all__ = ["input_grad"]
 
@@ -123,7 +122,7 @@ def _scatter(job, jobs, windows, plan, arrays, tables, shape, work):
             product.turn(plane, m * size * wide, wide, grad, to, size, (size, count), tile)
 
 
-@lru_cache(maxsize=512)
+@remembered
 def _scattering(g, n):
     """Windows, plan, table of taps, block and sizes of a layer, with vectors of n numbers."""
     w, v = weights.layer_windows(g)

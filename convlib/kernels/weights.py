@@ -7,8 +7,6 @@ inside the image: no zero of the padding is multiplied.
 Chapter "Back through the product" builds this module.
 """
 
-from functools import lru_cache
-
 import numpy as np
 
 from convlib import parallel
@@ -17,6 +15,7 @@ from convlib.kernels.gather import window_of
 from convlib.kernels.product import turn
 from convlib.kernels.simd import compiled, inlined, lanes, lanes_of, load, store_some
 from convlib.kernels.tuning import PIXELS, ROWS, VECTORS
+from convlib.remember import remembered
 
 __all__ = ["NARROW", "layer_windows", "tap_table", "weight_grad"]
 
@@ -162,7 +161,7 @@ def _cost(rows, columns, n):
     return -(-columns // (width * n)) * width * (-(-rows // ROWS) * ROWS + 6)
 
 
-@lru_cache(maxsize=512)
+@remembered
 def _sides(g, n):
     """Windows, plan, table of taps and memory of a layer, with vectors of n numbers."""
     w, v = layer_windows(g)
