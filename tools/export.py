@@ -452,11 +452,17 @@ def import_groups(hoisted):
     """Return the import statements, sorted: from the future, standard library, third party, convlib."""
     groups = {}
     for module in sorted({each.module for each in hoisted}):
-        lines = import_lines(module, sorted(each for each in hoisted if each.module == module))
+        lines = import_lines(module, sorted((each for each in hoisted if each.module == module), key=as_sorters_do))
         groups.setdefault(import_rank(module), []).extend(lines)
     # Within a group plain imports come first, as import sorters do.
     ordered = [sorted(groups[rank], key=lambda line: line.startswith("from ")) for rank in sorted(groups)]
     return ["\n".join(lines) for lines in ordered]
+
+
+def as_sorters_do(each):
+    """Order the names of an import as import sorters do: constants, classes, functions."""
+    is_constant, is_class = each.name.isupper() and len(each.name) > 1, each.name[:1].isupper()
+    return 0 if is_constant else 1 if is_class else 2, each
 
 
 def import_rank(module):

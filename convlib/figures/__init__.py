@@ -1,0 +1,29 @@
+# Exported from chapters/ by tools/export.py: edit the chapter, not this file.
+"""The drawings of the course, one call each: small self-contained SVG pictures, still and moving.
+
+Chapters "How the figures are drawn" and "How the figures move" build this package.
+"""
+
+from convlib.figures.drawing import (
+    COLOURS,
+    NEGATIVE,
+    Figure,
+    _cells,
+    _fill,
+    _number,
+    _rect,
+    _svg,
+    _text,
+    curves,
+)
+from convlib.figures.explorers import Explorer, explore_impacts, explore_kernel
+from convlib.figures.layers import arrows, layer, meetings, steps
+from convlib.figures.moving import Moving
+from convlib.figures.numbers import _digits, _grid, grids, kernel_at, kernel_over, matrix, picture
+from convlib.figures.stories import Story, story
+
+__all__ = [
+    "COLOURS", "NEGATIVE", "Figure", "curves", "Explorer", "explore_impacts", "explore_kernel",
+    "arrows", "layer", "meetings", "steps", "Moving", "grids", "kernel_at", "kernel_over", "matrix",
+    "picture", "Story", "story",
+]
