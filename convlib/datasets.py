@@ -17,7 +17,8 @@ import numpy as np
 __all__ = [
     "HOUSE_IMAGE", "HOUSE_KERNELS", "HOUSE_BIASES", "House", "house", "HOUSE_STEPS",
     "house_detector", "LEARNING_FLOW", "learning_flow", "Pictures", "house_pictures",
-    "DIGITS_SHA256", "Digits", "load_digits", "split_shuffled", "split_last",
+    "DIGITS_SHA256", "Digits", "load_digits", "split_shuffled", "split_last", "PHOTOGRAPH_SHA256",
+    "photograph",
 ]
 
 
@@ -370,3 +371,31 @@ def _as_split(labels, held_out):
     if not 0 < held_out < labels.size:
         raise ValueError(f"held_out: expected a number between 0 and {labels.size}, got {held_out}")
     return labels, held_out
+
+
+# Chapter "Figures that learn" (chapters/playing.ipynb)
+
+PHOTOGRAPH_SHA256 = "f7bd268324a1227f5f94bf258451fa4407edeb851808440c0c008a4d802d0226"
+
+
+def photograph():
+    """Return a small grey photograph, read from a file of this package.
+
+    Returns
+    -------
+    array of int64, shape (90, 90)
+        From 0 (black) to 255 (white). The array is new on every call: change it as you like.
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged.
+
+    Notes
+    -----
+    Source: chapter "Figures that learn". The official portrait of Grace Hopper, United States
+    Navy, 1984; public domain.
+    """
+    path = files("convlib") / "data" / "photograph.csv.gz"
+    lines = _unpacked(path, PHOTOGRAPH_SHA256).splitlines()
+    return np.array([line.split(b",") for line in lines]).astype(np.int64)

@@ -1,11 +1,14 @@
 # Exported from chapters/ by tools/export.py: edit the chapter, not this file.
 """Models of the course, ready to be trained."""
 
+from importlib.resources import files
+
 import numpy as np
 
+from convlib.datasets import _unpacked
 from convlib.layers import Conv2d, Dropout, Flatten, Linear, MaxPool2d, ReLU, Sequential
 
-__all__ = ["digit_reader"]
+__all__ = ["digit_reader", "DIGIT_READER_SHA256", "trained_digit_reader"]
 
 
 # Chapter "A first deep model on real digits" (chapters/digits.ipynb)
@@ -37,3 +40,37 @@ def digit_reader(*, dropout=0.3, dtype=np.float32, rng=None):
         Conv2d(16, 32, 3, padding=1, dtype=dtype, rng=rng), ReLU(),
         Flatten(), Dropout(dropout, rng=rng), Linear(512, 10, dtype=dtype, rng=rng),
     )
+
+
+# Chapter "Figures that learn" (chapters/playing.ipynb)
+
+DIGIT_READER_SHA256 = "@READER@"
+
+
+def trained_digit_reader():
+    """Return a model that has learned to read digits of 8 x 8 pixels; a file of this package holds its numbers.
+
+    Returns
+    -------
+    Sequential
+        `digit_reader`, in float64 and ready for use (`eval`). The weights are multiples of a power of
+        two, at most 127 times it, and differ from those of the training by half of it at most.
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged.
+
+    Notes
+    -----
+    Source: chapter "Figures that learn"; the training is that of chapter "A first deep model on real digits".
+    """
+    model, state = digit_reader(dtype=np.float64, rng=0), {}
+    shapes = {name: array.shape for name, array in model.state_dict().items()}
+    path = files("convlib") / "data" / "digit_reader.csv.gz"
+    for line in _unpacked(path, DIGIT_READER_SHA256).decode().splitlines():
+        name, exponent, *numbers = line.split(",")
+        state[name] = np.array(numbers, dtype=np.float64).reshape(shapes[name]) / 2.0 ** int(exponent)
+    model.load_state_dict(state)
+    model.eval()
+    return model

@@ -4,6 +4,7 @@
 Chapters "How the figures are drawn" and "How the figures move" build this package.
 """
 
+from convlib.figures.digit import draw_a_digit
 from convlib.figures.drawing import (
     COLOURS,
     NEGATIVE,
@@ -17,13 +18,16 @@ from convlib.figures.drawing import (
     curves,
 )
 from convlib.figures.explorers import Explorer, explore_impacts, explore_kernel
+from convlib.figures.front import hero
 from convlib.figures.layers import arrows, layer, meetings, steps
+from convlib.figures.learning import learns
 from convlib.figures.moving import Moving
 from convlib.figures.numbers import _digits, _grid, grids, kernel_at, kernel_over, matrix, picture
+from convlib.figures.photograph import through_kernels
 from convlib.figures.stories import Story, story
 
 __all__ = [
     "COLOURS", "NEGATIVE", "Figure", "curves", "Explorer", "explore_impacts", "explore_kernel",
     "arrows", "layer", "meetings", "steps", "Moving", "grids", "kernel_at", "kernel_over", "matrix",
-    "picture", "Story", "story",
+    "picture", "Story", "story", "draw_a_digit", "hero", "learns", "through_kernels",
 ]
