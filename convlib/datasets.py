@@ -373,7 +373,7 @@ def _as_split(labels, held_out):
     return labels, held_out
 
 
-# Chapter "Figures that learn" (chapters/playing.ipynb)
+# Chapter "Figures that learn" (chapters/learning_figures.ipynb)
 
 PHOTOGRAPH_SHA256 = "f7bd268324a1227f5f94bf258451fa4407edeb851808440c0c008a4d802d0226"
 

@@ -42,7 +42,7 @@ def digit_reader(*, dropout=0.3, dtype=np.float32, rng=None):
     )
 
 
-# Chapter "Figures that learn" (chapters/playing.ipynb)
+# Chapter "Figures that learn" (chapters/learning_figures.ipynb)
 
 DIGIT_READER_SHA256 = "@READER@"
 

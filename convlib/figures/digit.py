@@ -5,18 +5,19 @@ Chapter "Figures that learn" builds this module.
 """
 
 import base64
+import re
 from html import escape
 
 import numpy as np
 
-from convlib.figures.drawing import COLOURS, NEGATIVE, _cells, _rect, _svg, _text
+from convlib.figures.drawing import COLOURS, NEGATIVE, _rect, _svg, _text
 from convlib.figures.moving import Moving, _board, _button, _controls, _panel, _said, _stage
 from convlib.losses import CrossEntropyLoss, softmax
 
 __all__ = ["draw_a_digit"]
 
 
-# Chapter "Figures that learn" (chapters/playing.ipynb)
+# Chapter "Figures that learn" (chapters/learning_figures.ipynb)
 
 _SHAPES = {"0.weight": (16, 1, 3, 3), "3.weight": (32, 16, 3, 3), "7.weight": (10, 512)}
 
@@ -39,15 +40,18 @@ def _packed(model):
             raise ValueError(f"model: expected a digit_reader, with {name} of shape {shape}")
         weight, unit = _in_bytes(name, state[name])
         packed += weight
-        layers.append([len(weight), unit, state[name.replace("weight", "bias")].tolist()])
+        biases = 1024 * state[name.replace("weight", "bias")]
+        if (biases != np.rint(biases)).any():
+            raise ValueError(f"model: expected the biases beside {name} to be multiples of 1/1024")
+        layers.append([len(weight), unit, biases.astype(int).tolist()])
     return {"weights": base64.b64encode(packed).decode(), "layers": layers}
 
 
 _NETWORK = """
     const bytes = atob(start.weights);
     let from = 0;
-    const layers = start.layers.map(([count, unit, bias]) => ({ bias, weight: Float64Array.from({ length: count },
-      () => ((bytes.charCodeAt(from++) ^ 128) - 128) * unit) }));
+    const layers = start.layers.map(([count, unit, biases]) => ({ bias: biases.map((bias) => bias / 1024),
+      weight: Float64Array.from({ length: count }, () => ((bytes.charCodeAt(from++) ^ 128) - 128) * unit) }));
     function meetings(size, inputs, outputs, act) {
       for (let o = 0; o < outputs; o++) for (let i = 0; i < inputs; i++)
         for (let p = 0; p < size; p++) for (let q = 0; q < size; q++)
@@ -98,20 +102,24 @@ _READ = """
 
 _SHOWN = """
     let pixels = [], answer = start.answer, rubbing = false, result, told;
-    const size = 36, marks = { less: one(".less"), more: one(".more") }, cursor = one(".cursor");
+    const size = 36, cursor = one(".cursor");
     const percent = (chance) => written(Math.round(1000 * chance) / 10) + " %";
     const best = () => result.chances.indexOf(Math.max(...result.chances));
-    function showFlow() {
-      const largest = Math.max(...told.map(Math.abs)) || 1, circles = { less: "", more: "" };
+    function showDrawing() {
+      const largest = Math.max(...told.map(Math.abs)) || 1, drawn = { ink: "", amounts: "", less: "", more: "" };
       let signs = "";
-      told.forEach((flow, k) => {
-        const share = Math.abs(flow) / largest, x = 22 + size * (k % 8), y = 27 + size * (k >> 3);
+      pixels.forEach((ink, k) => {
+        const x = 4 + size * (k % 8), y = 4 + size * (k >> 3), share = Math.abs(told[k]) / largest;
+        if (Math.round(ink)) {
+          drawn.ink += `<rect x="${x}" y="${y}" width="36" height="36" fill-opacity="${(0.7 * ink / 16).toFixed(2)}"/>`;
+          drawn.amounts += `<text x="${x + 18}" y="${y + 9}">${Math.round(ink)}</text>`;
+        }
         if (share < 0.04) return;
-        const radius = (10 * Math.sqrt(share)).toFixed(1);
-        circles[flow > 0 ? "less" : "more"] += `<circle cx="${x}" cy="${y}" r="${radius}"/>`;
-        signs += `M${x - 3} ${y}h6` + (flow > 0 ? "" : `M${x} ${y - 3}v6`);
+        const radius = (10 * Math.sqrt(share)).toFixed(1), loses = told[k] > 0;
+        drawn[loses ? "less" : "more"] += `<circle cx="${x + 18}" cy="${y + 23}" r="${radius}"/>`;
+        signs += `M${x + 15} ${y + 23}h6` + (loses ? "" : `M${x + 18} ${y + 20}v6`);
       });
-      for (const kind in marks) marks[kind].innerHTML = circles[kind];
+      for (const part in drawn) one("." + part).innerHTML = drawn[part];
       one(".signs").setAttribute("d", signs);
     }
     function showMaps(canvas, values, side, across) {
@@ -136,9 +144,7 @@ _ANSWER = """
     function show() {
       result = read(pixels);
       told = flowTo(result, answer);
-      all(".ink rect").forEach((cell, k) => cell.setAttribute("fill-opacity", (0.7 * pixels[k] / 16).toFixed(2)));
-      all(".ink text").forEach((text, k) => { text.textContent = Math.round(pixels[k]) || ""; });
-      showFlow();
+      showDrawing();
       digits.forEach((c) => {
         all(".bars rect")[c].setAttribute("width", (110 * result.chances[c]).toFixed(1));
         all(".chance")[c].textContent = Math.round(100 * result.chances[c]) + " %";
@@ -248,7 +254,8 @@ def draw_a_digit(model, drawings, labels, answer, *, alt):
     stage = _stage(_board(_drawing_panel(drawings[0], told), words, paint=True),
                    _panel(_bars_panel(scores, chances, answer), words))
     parts = [_choices(labels, answer), stage, _said(words), _MAPS]
-    return Moving("digit", parts, words, _NETWORK + _READ + _SHOWN + _ANSWER + _DRAW, data)
+    script = re.sub(r"\n +", "\n", _NETWORK + _READ + _SHOWN + _ANSWER + _DRAW)  # a tenth smaller
+    return Moving("digit", parts, words, script, data)
 
 
 def _as_drawings(drawings, labels, answer):
@@ -274,22 +281,24 @@ def _read(model, drawing, answer):
 
 def _drawing_panel(drawing, told, size=36):
     """The drawing as numbers and ink, the flow as circles with signs, and the frame of the pen."""
-    places = [(4 + size * q, 4 + size * p) for p, q in np.ndindex(8, 8)]
-    inked = list(zip(places, drawing.ravel().tolist(), strict=True))
-    ink = _cells([(*place, COLOURS["input"], 0.7 * each / 16) for place, each in inked], size)
-    ink += "".join(_text(x + size / 2, y + 9, each or "", 11) for (x, y), each in inked)
-    circles, signs, largest = {True: "", False: ""}, "", abs(told).max()
-    for (x, y), flow in zip(places, told.flat, strict=True):
+    drawn, signs, largest = dict.fromkeys(("ink", "less", "more", "amounts"), ""), "", abs(told).max()
+    for (p, q), ink in np.ndenumerate(drawing):
+        x, y, flow = 4 + size * q, 4 + size * p, told[p, q]
+        if ink:
+            drawn["ink"] += f'<rect x="{x}" y="{y}" width="36" height="36" fill-opacity="{0.7 * ink / 16:.2f}"/>'
+            drawn["amounts"] += f'<text x="{x + 18}" y="{y + 9}">{ink}</text>'
         if abs(flow) >= 0.04 * largest > 0:
             radius = 10 * (abs(flow) / largest) ** 0.5
-            circles[flow > 0] += f'<circle cx="{x + 18}" cy="{y + 23}" r="{radius:.1f}"/>'
+            drawn["less" if flow > 0 else "more"] += f'<circle cx="{x + 18}" cy="{y + 23}" r="{radius:.1f}"/>'
             signs += f"M{x + 15} {y + 23}h6" + ("" if flow > 0 else f"M{x + 18} {y + 20}v6")
-    content = f'<g class="ink">{ink}</g>'
-    for name, colour, drawn in (("less", COLOURS["flow"], circles[True]), ("more", NEGATIVE, circles[False])):
-        content += f'<g class="{name}" fill="{colour}" fill-opacity="0.6">{drawn}</g>'
+    looks = {"ink": f'fill="{COLOURS["input"]}"', "less": f'fill="{COLOURS["flow"]}" fill-opacity="0.6"',
+             "more": f'fill="{NEGATIVE}" fill-opacity="0.6"', "amounts": 'font-size="11"'}
+    content = "".join(f'<g class="{name}" {looks[name]}>{parts}</g>' for name, parts in drawn.items())
     content += f'<path class="signs" d="{signs}" stroke="currentColor" stroke-width="1.5"/>'
-    frame = _rect(0, 0, size, size, line=2.5)
-    return _svg(8 + 8 * size, 8 + 8 * size, f'{content}<g class="cursor" transform="translate(4 4)">{frame}</g>')
+    lines = "".join(f"M4 {at}h{8 * size}M{at} 4v{8 * size}" for at in range(4, 5 + 8 * size, size))
+    content += f'<path d="{lines}" stroke="currentColor" stroke-width="0.6" stroke-opacity="0.45"/>'
+    content += f'<g class="cursor" transform="translate(4 4)">{_rect(0, 0, size, size, line=2.5)}</g>'
+    return _svg(8 + 8 * size, 8 + 8 * size, content)
 
 
 def _bars_panel(scores, chances, answer):

@@ -15,7 +15,7 @@ from convlib.reference import conv2d
 __all__ = ["hero"]
 
 
-# Chapter "Figures that learn" (chapters/playing.ipynb)
+# Chapter "Figures that learn" (chapters/learning_figures.ipynb)
 
 _PASS = _LEARN + """
     const places = seen.length, columns = start.channel[0].length, size = 30;

@@ -14,7 +14,7 @@ from convlib.figures.numbers import _grid
 __all__ = ["learns"]
 
 
-# Chapter "Figures that learn" (chapters/playing.ipynb)
+# Chapter "Figures that learn" (chapters/learning_figures.ipynb)
 
 def _learned(channel, kernel, start, rate, steps):
     """The weights before each of so many steps, and the error of their answers: (weights, error) pairs."""

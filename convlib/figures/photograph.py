@@ -17,7 +17,7 @@ from convlib.functional import conv2d
 __all__ = ["through_kernels"]
 
 
-# Chapter "Figures that learn" (chapters/playing.ipynb)
+# Chapter "Figures that learn" (chapters/learning_figures.ipynb)
 
 def _png(pixels):
     """A grey picture as the bytes of a PNG file that is not packed: the same everywhere."""
