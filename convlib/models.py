@@ -44,7 +44,7 @@ def digit_reader(*, dropout=0.3, dtype=np.float32, rng=None):
 
 # Chapter "Figures that learn" (chapters/learning_figures.ipynb)
 
-DIGIT_READER_SHA256 = "@READER@"
+DIGIT_READER_SHA256 = "b0158794b3a2fd8165d330075c76469cd38c9f3c255d723d2215a39407b97dc2"
 
 
 def trained_digit_reader():

@@ -6,7 +6,7 @@ Chapter "Figures that learn" builds this module.
 
 import numpy as np
 
-from convlib.figures.drawing import COLOURS, _rect, _svg, _text
+from convlib.figures.drawing import COLOURS, _number, _rect, _svg, _text
 from convlib.figures.learning import _LEARN, _as_task, _curve, _learned, _named_grid
 from convlib.figures.moving import Moving, _button, _controls, _panel, _said, _stage
 from convlib.figures.numbers import _padded_grid
@@ -26,6 +26,7 @@ _PASS = _LEARN + """
     function begin() {
       [weights, answers, errors, place] = [start.weights, wanted.map(() => 0), [], 0];
       answers[0] = answer(weights, seen[0]);
+      go(columns + 2);  // the first corner is all sky
     }
     function go(count) {
       for (; count > 0 && !finished(); count--) {
@@ -150,16 +151,16 @@ def _hero_panels(channel, kernel, run):
     frame = _rect(0, 0, 3 * size, 3 * size, COLOURS["kernel"], 0.12, COLOURS["kernel"], 3)
     move = f"translate({16 + q * size} {16 + p * size})"
     grid = _padded_grid(channel, size, "input") + f'<g class="window" transform="{move}">{frame}</g>'
-    side = _text(64, 9, "the weights", 13) + _text(212, 9, "the products", 13)
-    side += _named_grid("weights", run[-1][0], (4, 20), 40, "kernel", 1)
-    side += _named_grid("products", np.rint(products), (152, 20), 40, "output", np.abs(products).max())
+    side = _text(68, 9, "the weights", 13) + _text(214, 9, "the products", 13)
+    side += _named_grid("weights", run[-1][0], (2, 20), 44, "kernel", 1)
+    side += _named_grid("products", np.rint(products), (148, 20), 44, "output", np.abs(products).max())
     sums = [f"{255 * each[p, q]:.0f}".replace("-", "\N{MINUS SIGN}") for each in (answers, wanted)]
-    side += _text(140, 158, f"sum {sums[0]}, wanted {sums[1]}", 15, ' class="sum" font-weight="600"')
+    side += _text(141, 170, f"sum {sums[0]}, wanted {sums[1]}", 15, ' class="sum" font-weight="600"')
     largest, cell = np.abs(wanted).max(), 98 / max(rows, columns)
-    for name, x, values in (("answers", 15, answers), ("wanted", 163, wanted)):
-        words = "all its answers" if name == "answers" else "all that is wanted"
-        side += _text(x + 49, 182, words, 13)
-        side += _named_grid(name, values, (x, 194), cell, "output", largest, digits=False)
-    side += _text(140, 312, "the error, pass by pass", 13)
-    side += _curve([error for _, error in run], (10, 322), 260, 70, len(run) - 1)
-    return [_svg(20 + (columns + 2) * size, 20 + (rows + 2) * size, grid), _svg(280, 396, side)]
+    boards = {"answers": ("all its answers", 19, answers), "wanted": ("all that is wanted", 165, wanted)}
+    for name, (words, x, values) in boards.items():
+        side += _text(x + 49, 194, words, 13)
+        side += _named_grid(name, values, (x, 206), cell, "output", largest, digits=False)
+    side += _text(141, 324, f"the error, pass by pass; it begins at {_number(run[0][1])}", 13)
+    side += _curve([error for _, error in run], (11, 334), 260, 70, len(run) - 1)
+    return [_svg(20 + (columns + 2) * size, 20 + (rows + 2) * size, grid), _svg(282, 408, side)]

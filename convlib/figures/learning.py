@@ -7,7 +7,7 @@ Chapter "Figures that learn" builds this module.
 import numpy as np
 
 from convlib import reference
-from convlib.figures.drawing import COLOURS, _svg, _text
+from convlib.figures.drawing import COLOURS, _number, _svg, _text
 from convlib.figures.moving import Moving, _controls, _panel, _said, _slider, _stage
 from convlib.figures.numbers import _grid
 
@@ -183,9 +183,9 @@ def learns(channel, kernel, start, rates, *, steps=100, picked=0, alt):
 
 def _learning_panel(kernel, run):
     """The kernel as it is, the wanted one, and the curve of the error."""
-    content = _text(70, 9, "the kernel", 13) + _text(226, 9, "the wanted one", 13)
-    content += _named_grid("weights", run[-1][0], (4, 20), 44, "kernel", 1)
-    content += _named_grid("wanted", kernel, (160, 20), 44, "kernel", 1)
-    content += _text(150, 176, "the error, step by step", 13)
-    content += _curve([error for _, error in run], (10, 188), 280, 150, len(run) - 1)
-    return _svg(300, 342, content)
+    content = _text(76, 9, "the kernel", 13) + _text(240, 9, "the wanted one", 13)
+    content += _named_grid("weights", run[-1][0], (4, 20), 48, "kernel", 1)
+    content += _named_grid("wanted", kernel, (168, 20), 48, "kernel", 1)
+    content += _text(158, 188, f"the error, step by step; it begins at {_number(run[0][1])}", 13)
+    content += _curve([error for _, error in run], (18, 200), 280, 150, len(run) - 1)
+    return _svg(316, 354, content)
