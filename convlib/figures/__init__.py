@@ -20,10 +20,14 @@ from convlib.figures.explorers import Explorer, explore_impacts, explore_kernel
 from convlib.figures.layers import arrows, layer, meetings, steps
 from convlib.figures.moving import Moving
 from convlib.figures.numbers import _digits, _grid, grids, kernel_at, kernel_over, matrix, picture
+from convlib.figures.own import own_kernel
+from convlib.figures.sliders import settings
 from convlib.figures.stories import Story, story
+from convlib.figures.touching import touches
+from convlib.figures.wires import row, three_ways
 
 __all__ = [
     "COLOURS", "NEGATIVE", "Figure", "curves", "Explorer", "explore_impacts", "explore_kernel",
     "arrows", "layer", "meetings", "steps", "Moving", "grids", "kernel_at", "kernel_over", "matrix",
-    "picture", "Story", "story",
+    "picture", "Story", "story", "own_kernel", "settings", "touches", "row", "three_ways",
 ]

@@ -19,7 +19,7 @@ COLOURS = {
     "output": "#009E73",  # green: what a layer hands on
     "flow": "#CC79A7",    # purple: the learning flow, from Part II on
 }
-NEGATIVE = "#888888"      # grey: a number below zero
+NEGATIVE = "#646464"      # grey: a number below zero
 LEGIBLE = 11              # pixels: smaller words are not shown on any screen
 
 
@@ -83,11 +83,13 @@ def _rect(x, y, width, height, fill="none", opacity=1.0, stroke="currentColor", 
 
 def _cells(squares, size, frame=""):
     """Many squares of one size in one group: (x, y, colour, opacity) each. It keeps pages small."""
+    common = squares[0][2] if squares else "none"
     return (
-        f'<g stroke="currentColor" stroke-width="0.6" stroke-opacity="0.45"{frame}>'
+        f'<g fill="{common}" stroke="currentColor" stroke-width="0.6" stroke-opacity="0.45"{frame}>'
         + "".join(
-            f'<rect x="{x:g}" y="{y:g}" width="{size:g}" height="{size:g}" fill="{colour}" '
-            f'fill-opacity="{opacity:.2g}"/>'
+            f'<rect x="{x:g}" y="{y:g}" width="{size:g}" height="{size:g}"'
+            + (f' fill="{colour}"' if colour != common else "")
+            + f' fill-opacity="{opacity:.2g}"/>'
             for x, y, colour, opacity in squares
         )
         + "</g>"

@@ -30,7 +30,8 @@ _EXPLORE = """
       } });
     say(picked.choose(row, column));
     all("[data-do^=Arrow]").forEach((button) => button.addEventListener("click", () => {
-      say(picked.choose(...(keys({ key: button.dataset.do }, ...picked.chosen(), rows, columns) || picked.chosen())));
+      const cell = keys({ key: button.dataset.do }, ...picked.chosen(), { rows, columns });
+      say(picked.choose(...(cell || picked.chosen())));
     }));
 """
 
