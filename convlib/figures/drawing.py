@@ -23,6 +23,13 @@ NEGATIVE = "#646464"      # grey: a number below zero
 LEGIBLE = 11              # pixels: smaller words are not shown on any screen
 
 
+def _in_words(alt):
+    """An alternative text, after checking that it is one."""
+    if not isinstance(alt, str) or not alt.strip():
+        raise ValueError(f"alt: expected a sentence that says what the figure shows, got {alt!r}")
+    return alt.strip()
+
+
 class Figure:
     """A row of SVG panels with an alternative text, shown by Jupyter and by the book.
 
@@ -44,10 +51,8 @@ class Figure:
     """
 
     def __init__(self, panels, alt):
-        if not isinstance(alt, str) or not alt.strip():
-            raise ValueError(f"alt: expected a sentence that says what the figure shows, got {alt!r}")
         self.panels = list(panels)
-        self.alt = alt.strip()
+        self.alt = _in_words(alt)
 
     def _repr_html_(self):
         style = "display:flex;flex-wrap:wrap;gap:0.75rem;align-items:center;justify-content:safe center"

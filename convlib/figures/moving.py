@@ -71,7 +71,7 @@ _STYLE = """
 .convlib-moving .board.paint svg { touch-action: pinch-zoom; cursor: crosshair; }
 .convlib-moving .controls { display: flex; flex-wrap: wrap; gap: 0.5rem; align-items: center;
   justify-content: center; margin: 0.5rem 0; }
-.convlib-moving [hidden] { display: none; }
+.convlib-moving [hidden] { display: none !important; }
 .convlib-moving label { display: inline-flex; flex-wrap: wrap; gap: 0.5rem; align-items: center; }
 .convlib-moving button, .convlib-moving select, .convlib-moving input { font: inherit; color: inherit;
   min-height: 2.75rem; }
