@@ -115,8 +115,8 @@ def _number(value):
     """A number as a reader would write it: 3 digits, a true minus sign."""
     value = float(value) + 0.0  # no minus sign for a zero
     # A touch larger, so that what lies between two numbers goes away from zero, here and in a browser.
-    text = f"{value:.0f}" if abs(value - round(value)) < 1e-9 else f"{value * (1 + 1e-12):.3g}"
-    return text.replace("-", "\N{MINUS SIGN}")
+    rounded = round(value) if abs(value - round(value)) < 1e-9 else float(f"{value * (1 + 1e-12):.3g}")
+    return f"{rounded:.15g}".replace("-", "\N{MINUS SIGN}")
 
 
 def _fit(words, width, size):

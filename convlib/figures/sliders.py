@@ -92,6 +92,7 @@ _SET = """
       });
       each(0, count, (p, q) => square(output, p, q, "output", p === row && q === column ? 0.7 : 0.25));
       groupsOf(groups, !wrong);
+      field.setAttribute("aria-label", `the input, padding ${padding}; strong: what ${row}, ${column} reads`);
       if (wrong) return `This does not fit. ${wrong}.`;
       const real = (list) => list.filter((each) => each >= ring && each < across - ring).length;
       const shared = channels[0] / groups, weights = channels[1] * shared * kernel * kernel;
