@@ -1,5 +1,6 @@
 """The drawings: every number is in the picture, every picture has words, the same input gives the same bytes."""
 
+import itertools
 import json
 import re
 import xml.etree.ElementTree as ElementTree
@@ -25,6 +26,7 @@ def a_plot(label="a curve"):
     return figure
 
 
+ROW = [1, 3, 2, 1, 4], [5, 6, 7], [1, -1, 2, 3, -2]
 STEP_WORDS = {"titles": ["one", "two"], "roles": ["input", "output"]}
 DRAWINGS = {
     "grids": lambda **alt: figures.grids(HOUSE.image, HOUSE.channel_names, **alt),
@@ -42,6 +44,11 @@ DRAWINGS = {
     "steps": lambda **alt: figures.steps([[1, -2], [3]], [[(0, 0, 1), (1, 0, -1)]], **STEP_WORDS, **alt),
     "story": lambda **alt: figures.story([figures.grids([[[1]], [[2]]], alt="x")] * 3, ["a", "b", "<c>"], **alt),
     "layer": lambda **alt: figures.layer(HOUSE.image, WEIGHT, TEMPORARY, OUTPUT, **alt),
+    "own_kernel": lambda **alt: figures.own_kernel(RED, LEFT_ROOF, **alt),
+    "touches": lambda **alt: figures.touches(RED, HOUSE.kernels[:2], 3, 3, **alt),
+    "three_ways": lambda **alt: figures.three_ways(*ROW, **alt),
+    "row": lambda **alt: figures.row(*ROW, **alt),
+    "settings": lambda **alt: figures.settings(**alt),
 }
 EVERY_DRAWING = pytest.mark.parametrize("draw", DRAWINGS.values(), ids=DRAWINGS)
 
@@ -136,11 +143,75 @@ def test_the_products_and_their_sum_are_in_the_picture():
 def test_the_explorer_carries_its_numbers_and_has_names_for_its_buttons():
     html = DRAWINGS["explore_kernel"](alt="x")._repr_html_()
     start = json.loads(unescape(re.search(r'data-start="([^"]*)"', html).group(1)))
-    colour = start.pop("colour")
+    assert (start.pop("role"), start.pop("label")) == ("output", "the kernel's place")
     assert start == {"channel": RED.tolist(), "kernel": LEFT_ROOF.tolist(), "row": 3, "column": 3}
-    assert colour == figures.COLOURS["output"]
     assert html.count("<button") == html.count('aria-label="move ') == 4
-    assert len(html) < 20_000
+
+
+@EVERY_DRAWING
+def test_a_drawing_is_small(draw):
+    assert len(draw(alt="x")._repr_html_().encode()) < 40_000
+
+
+@EVERY_DRAWING
+def test_a_panel_shrinks_only_as_far_as_its_words_stay_legible(draw):
+    for panel in re.findall(r"<svg.*?</svg>", draw(alt="x")._repr_html_(), re.DOTALL):
+        sizes = [float(size) for size in re.findall(r'font-size="([\d.]+)"', panel)]
+        width, least = (re.search(rf'{name}([\d.]+)', panel) for name in ('<svg viewBox="0 0 ', "min-width:"))
+        if sizes:
+            shrunk = min(sizes) * float(least[1]) / float(width[1])
+            assert min(sizes) > 10 and shrunk > 10
+
+
+def test_three_grids_of_the_house_stand_side_by_side_in_the_text():
+    html = DRAWINGS["grids"](alt="x")._repr_html_()
+    widths = [float(width) for width in re.findall(r'<svg viewBox="0 0 ([\d.]+)', html)]
+    assert len(widths) == 3 and sum(widths) + 2 * 0.75 * 16 <= 672
+
+
+def test_a_long_number_gets_a_wider_cell_and_a_weak_one_a_fill_that_can_be_seen():
+    [panel] = figures.grids([[-1234.0, 0.001]], alt="x").panels
+    width = float(re.search(r'<rect [^>]*width="([\d.]+)"', panel)[1])
+    assert width == 7 * len("-1234") and min(map(float, re.findall(r'fill-opacity="([\d.]+)"/', panel))) >= 0.12
+
+
+# What colour-blind readers see: G. M. Machado, M. M. Oliveira, L. A. F. Fernandes, "A physiologically-based model for
+# simulation of color vision deficiency" (2009), the full deficiency, on linear RGB.
+READERS = {
+    "all colours": np.eye(3),
+    "no red cones": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "no green cones": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]],
+    "no blue cones": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.3039]],
+}
+
+
+def seen(colour, reader):
+    """A colour as one reader sees it, in CIE Lab."""
+    rgb = np.array([int(colour[k : k + 2], 16) for k in (1, 3, 5)]) / 255
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    to_xyz = np.array([[0.412456, 0.357576, 0.180438], [0.212673, 0.715152, 0.072175], [0.019334, 0.119192, 0.950304]])
+    xyz = to_xyz @ np.clip(np.array(reader) @ linear, 0, 1) / [0.95047, 1, 1.08883]
+    x, y, z = np.where(xyz > (6 / 29) ** 3, np.cbrt(xyz), xyz / (3 * (6 / 29) ** 2) + 4 / 29)
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+@pytest.mark.parametrize("reader", READERS.values(), ids=READERS)
+def test_every_reader_can_tell_the_colours_apart(reader):
+    colours = [seen(colour, reader) for colour in (*figures.COLOURS.values(), figures.NEGATIVE)]
+    assert min(np.linalg.norm(one - other) for one, other in itertools.combinations(colours, 2)) > 16
+
+
+def test_what_the_library_adds_is_in_the_still_pictures():
+    assert texts(DRAWINGS["own_kernel"](alt="x")).count("53") >= 2  # the sum, and the output
+    line, kernel, flow = ROW
+    padded = np.pad(line, 1)
+    outputs = [padded[p : p + 3] @ kernel for p in range(5)]
+    told = np.pad(flow, 1)
+    inputs = [told[r : r + 3] @ kernel[::-1] for r in range(5)]
+    weights = [padded[u : u + 5] @ flow for u in range(3)]
+    for numbers in (outputs, inputs, weights):
+        said = ", ".join(map(str, numbers)).replace("-", "\N{MINUS SIGN}")
+        assert said in DRAWINGS["three_ways"](alt="x")._repr_html_()
 
 
 def test_the_impacts_of_every_cell_are_in_the_explorer_and_those_of_the_first_in_the_picture():
@@ -212,6 +283,13 @@ def test_an_arrow_that_subtracts_is_dashed_and_the_head_is_at_the_end(upwards):
         (lambda: figures.steps([[1], [2]], [], **STEP_WORDS, alt="x"), "gaps: expected 1, .* got 0"),
         (lambda: figures.steps([[1]], [], **STEP_WORDS, alt="x"), "titles, roles: expected 1"),
         (lambda: figures.matrix(RED, role="house", alt="x"), "role: expected one of"),
+        (lambda: figures.own_kernel(HOUSE.image, LEFT_ROOF, alt="x"), r"channel: .*\(3, 7, 7\)"),
+        (lambda: figures.touches(RED, LEFT_ROOF, 3, 3, alt="x"), r"channel, weight: .*\(3, 3\)"),
+        (lambda: figures.touches(RED, HOUSE.kernels, 7, 3, alt="x"), r"row, column: .*\(7, 3\)"),
+        (lambda: figures.touches(RED, HOUSE.kernels, 3, 3, way="is", alt="x"), "way: expected one of made of, touches"),
+        (lambda: figures.row([1, 2], [1], [1], alt="x"), "line, flow: expected two rows"),
+        (lambda: figures.three_ways([1, 2], [1, 2], [1, 2], alt="x"), "kernel: expected an odd number"),
+        (lambda: figures.settings(3, 5, alt="x"), "kernel_size: expected to cover at most 3"),
         (lambda: figures.layer(HOUSE.image, WEIGHT[:1], TEMPORARY, OUTPUT, alt="x"), "weight: expected shape"),
     ],
 )

@@ -23,11 +23,16 @@ from convlib.figures.layers import arrows, layer, meetings, steps
 from convlib.figures.learning import learns
 from convlib.figures.moving import Moving
 from convlib.figures.numbers import _digits, _grid, grids, kernel_at, kernel_over, matrix, picture
+from convlib.figures.own import own_kernel
 from convlib.figures.photograph import through_kernels
+from convlib.figures.sliders import settings
 from convlib.figures.stories import Story, story
+from convlib.figures.touching import touches
+from convlib.figures.wires import row, three_ways
 
 __all__ = [
     "COLOURS", "NEGATIVE", "Figure", "curves", "Explorer", "explore_impacts", "explore_kernel",
     "arrows", "layer", "meetings", "steps", "Moving", "grids", "kernel_at", "kernel_over", "matrix",
-    "picture", "Story", "story", "draw_a_digit", "hero", "learns", "through_kernels",
+    "picture", "Story", "story", "own_kernel", "settings", "touches", "row", "three_ways",
+    "draw_a_digit", "hero", "learns", "through_kernels",
 ]

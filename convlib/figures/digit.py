@@ -5,7 +5,6 @@ Chapter "Figures that learn" builds this module.
 """
 
 import base64
-import re
 from html import escape
 
 import numpy as np
@@ -103,7 +102,7 @@ _READ = """
 _SHOWN = """
     let pixels = [], answer = start.answer, rubbing = false, result, told;
     const size = 36, cursor = one(".cursor");
-    const percent = (chance) => written(Math.round(1000 * chance) / 10) + " %";
+    const percent = (chance) => chance < 0.0005 ? "less than 0.1 %" : written(Math.round(1000 * chance) / 10) + " %";
     const best = () => result.chances.indexOf(Math.max(...result.chances));
     function showDrawing() {
       const largest = Math.max(...told.map(Math.abs)) || 1, drawn = { ink: "", amounts: "", less: "", more: "" };
@@ -147,8 +146,8 @@ _ANSWER = """
       showDrawing();
       digits.forEach((c) => {
         all(".bars rect")[c].setAttribute("width", (110 * result.chances[c]).toFixed(1));
-        all(".chance")[c].textContent = Math.round(100 * result.chances[c]) + " %";
-        all(".score")[c].textContent = result.scores[c].toFixed(1).replace("-", MINUS);
+        all(".chance text")[c].textContent = Math.round(100 * result.chances[c]) + " %";
+        all(".score text")[c].textContent = result.scores[c].toFixed(1).replace("-", MINUS);
       });
       one(".asked").setAttribute("y", 18 + 26 * answer);
       showMaps(all("canvas")[0], result.first, 8, 8);
@@ -251,11 +250,10 @@ def draw_a_digit(model, drawings, labels, answer, *, alt):
              f"a {answer}, it gives that {chances[answer]:.0%}.")
     data["drawings"] = ["".join("0123456789abcdefg"[ink] for ink in drawing.ravel()) for drawing in drawings]
     data["answer"] = answer
-    stage = _stage(_board(_drawing_panel(drawings[0], told), words, paint=True),
-                   _panel(_bars_panel(scores, chances, answer), words))
+    stage = _stage(_board(_drawing_panel(drawings[0], told), "The drawing and its flow.", paint=True),
+                   _panel(_bars_panel(scores, chances, answer), "Ten bars: the probabilities of the digits."))
     parts = [_choices(labels, answer), stage, _said(words), _MAPS]
-    script = re.sub(r"\n +", "\n", _NETWORK + _READ + _SHOWN + _ANSWER + _DRAW)  # a tenth smaller
-    return Moving("digit", parts, words, script, data)
+    return Moving("digit", parts, words, _NETWORK + _READ + _SHOWN + _ANSWER + _DRAW, data)
 
 
 def _as_drawings(drawings, labels, answer):
@@ -303,15 +301,18 @@ def _drawing_panel(drawing, told, size=36):
 
 def _bars_panel(scores, chances, answer):
     """Ten bars: the probabilities of the digits; beside them their scores. A frame around the one asked for."""
-    bars, content = "", _text(85, 8, "probability", 13) + _text(216, 8, "score", 13)
+    bars, columns = "", dict.fromkeys(("digit", "chance", "score"), "")
     for c, (score, chance) in enumerate(zip(scores, chances, strict=True)):
-        y = 30 + 26 * c
-        bars += _rect(24, y - 8, round(110 * chance, 1), 16, COLOURS["output"], 0.5)
-        content += _text(12, y, c, 14, ' font-weight="600"')
-        content += _text(168, y, f"{100 * chance:.0f} %", 13, ' class="chance"')
-        content += _text(216, y, f"{score:.1f}".replace("-", "\N{MINUS SIGN}"), 13, ' class="score"')
-    asked = _rect(1, 18 + 26 * answer, 240, 24, stroke=COLOURS["flow"], line=2.5, extra=' class="asked"')
-    return _svg(242, 280, f'<g class="bars">{bars}</g>{content}{asked}')
+        y, shown = 30 + 26 * c, f"{score:.1f}".replace("-", "\N{MINUS SIGN}")
+        bars += f'<rect x="24" y="{y - 8}" width="{110 * chance:.1f}" height="16"/>'
+        columns["digit"] += f'<text x="12" y="{y}">{c}</text>'
+        columns["chance"] += f'<text x="168" y="{y}">{100 * chance:.0f} %</text>'
+        columns["score"] += f'<text x="216" y="{y}">{shown}</text>'
+    content = _text(85, 8, "probability", 13) + _text(216, 8, "score", 13)
+    content += f'<g class="bars" fill="{COLOURS["output"]}" fill-opacity="0.5" stroke="currentColor">{bars}</g>'
+    content += "".join(f'<g class="{name}" font-size="13">{column}</g>' for name, column in columns.items())
+    content += _rect(1, 18 + 26 * answer, 240, 24, stroke=COLOURS["flow"], line=2.5, extra=' class="asked"')
+    return _svg(242, 280, content)
 
 
 def _choices(labels, answer):

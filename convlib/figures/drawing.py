@@ -19,8 +19,15 @@ COLOURS = {
     "output": "#009E73",  # green: what a layer hands on
     "flow": "#CC79A7",    # purple: the learning flow, from Part II on
 }
-NEGATIVE = "#888888"      # grey: a number below zero
+NEGATIVE = "#646464"      # grey: a number below zero
 LEGIBLE = 11              # pixels: smaller words are not shown on any screen
+
+
+def _in_words(alt):
+    """An alternative text, after checking that it is one."""
+    if not isinstance(alt, str) or not alt.strip():
+        raise ValueError(f"alt: expected a sentence that says what the figure shows, got {alt!r}")
+    return alt.strip()
 
 
 class Figure:
@@ -44,10 +51,8 @@ class Figure:
     """
 
     def __init__(self, panels, alt):
-        if not isinstance(alt, str) or not alt.strip():
-            raise ValueError(f"alt: expected a sentence that says what the figure shows, got {alt!r}")
         self.panels = list(panels)
-        self.alt = alt.strip()
+        self.alt = _in_words(alt)
 
     def _repr_html_(self):
         style = "display:flex;flex-wrap:wrap;gap:0.75rem;align-items:center;justify-content:safe center"
@@ -83,11 +88,13 @@ def _rect(x, y, width, height, fill="none", opacity=1.0, stroke="currentColor", 
 
 def _cells(squares, size, frame=""):
     """Many squares of one size in one group: (x, y, colour, opacity) each. It keeps pages small."""
+    common = squares[0][2] if squares else "none"
     return (
-        f'<g stroke="currentColor" stroke-width="0.6" stroke-opacity="0.45"{frame}>'
+        f'<g fill="{common}" stroke="currentColor" stroke-width="0.6" stroke-opacity="0.45"{frame}>'
         + "".join(
-            f'<rect x="{x:g}" y="{y:g}" width="{size:g}" height="{size:g}" fill="{colour}" '
-            f'fill-opacity="{opacity:.2g}"/>'
+            f'<rect x="{x:g}" y="{y:g}" width="{size:g}" height="{size:g}"'
+            + (f' fill="{colour}"' if colour != common else "")
+            + f' fill-opacity="{opacity:.2g}"/>'
             for x, y, colour, opacity in squares
         )
         + "</g>"
@@ -108,8 +115,8 @@ def _number(value):
     """A number as a reader would write it: 3 digits, a true minus sign."""
     value = float(value) + 0.0  # no minus sign for a zero
     # A touch larger, so that what lies between two numbers goes away from zero, here and in a browser.
-    text = f"{value:.0f}" if abs(value - round(value)) < 1e-9 else f"{value * (1 + 1e-12):.3g}"
-    return text.replace("-", "\N{MINUS SIGN}")
+    rounded = round(value) if abs(value - round(value)) < 1e-9 else float(f"{value * (1 + 1e-12):.3g}")
+    return f"{rounded:.15g}".replace("-", "\N{MINUS SIGN}")
 
 
 def _fit(words, width, size):

@@ -6,7 +6,7 @@ Chapter "How the figures move" builds this module.
 
 import numpy as np
 
-from convlib.figures.drawing import COLOURS, _cells, _fit, _rect, _svg, _text
+from convlib.figures.drawing import COLOURS, _cells, _fit, _in_words, _rect, _svg, _text
 from convlib.figures.moving import Moving, _board, _button, _controls, _panel, _said, _stage
 from convlib.figures.numbers import _check_place, _kernel_panels, _role
 
@@ -30,7 +30,8 @@ _EXPLORE = """
       } });
     say(picked.choose(row, column));
     all("[data-do^=Arrow]").forEach((button) => button.addEventListener("click", () => {
-      say(picked.choose(...(keys({ key: button.dataset.do }, ...picked.chosen(), rows, columns) || picked.chosen())));
+      const cell = keys({ key: button.dataset.do }, ...picked.chosen(), { rows, columns });
+      say(picked.choose(...(cell || picked.chosen())));
     }));
 """
 
@@ -51,6 +52,7 @@ class Explorer(Moving):
     def __init__(self, kind, panels, alt, script, data):
         signs = {"Left": "←", "Up": "↑", "Down": "↓", "Right": "→"}
         buttons = [_button(f"Arrow{word}", f"move {word.lower()}", sign) for word, sign in signs.items()]
+        alt = _in_words(alt)
         stage = _stage(_board(panels[0], alt), *(_panel(panel, alt) for panel in panels[1:]))
         parts = [stage, _controls(*buttons), _said()]
         super().__init__(f"explore-{kind}", parts, alt, _EXPLORE.replace("@SHOW@", script.strip()), data)

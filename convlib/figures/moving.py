@@ -5,6 +5,7 @@ Chapter "How the figures move" builds this module.
 """
 
 import json
+import re
 from html import escape
 
 from convlib.figures.drawing import COLOURS, NEGATIVE, Figure
@@ -45,6 +46,12 @@ def _button(do, words, sign=""):
     return f'<button type="button" data-do="{do}"{label}>{escape(sign or words)}</button>'
 
 
+def _choice(name, words, options):
+    """A list to choose from: names, in order."""
+    listed = "".join(f"<option>{escape(each)}</option>" for each in options)
+    return f'<label>{escape(words)} <select data-name="{name}">{listed}</select></label>'
+
+
 def _slider(name, words, least, most, value, step=1):
     """A slider with its label in front and its value behind."""
     return (
@@ -64,15 +71,16 @@ _STYLE = """
 .convlib-moving .board.paint svg { touch-action: pinch-zoom; cursor: crosshair; }
 .convlib-moving .controls { display: flex; flex-wrap: wrap; gap: 0.5rem; align-items: center;
   justify-content: center; margin: 0.5rem 0; }
-.convlib-moving [hidden] { display: none; }
+.convlib-moving [hidden] { display: none !important; }
 .convlib-moving label { display: inline-flex; flex-wrap: wrap; gap: 0.5rem; align-items: center; }
 .convlib-moving button, .convlib-moving select, .convlib-moving input { font: inherit; color: inherit;
   min-height: 2.75rem; }
 .convlib-moving button, .convlib-moving select, .convlib-moving input[type=number] { min-width: 2.75rem;
   padding: 0 0.6rem; border: 1px solid currentColor; border-radius: 0.3rem; background: transparent; }
 .convlib-moving option { color: #000; background: #fff; }
-.convlib-moving button[aria-pressed=true] { outline: 2px solid currentColor; outline-offset: -4px; }
+.convlib-moving button[aria-pressed=true] { box-shadow: inset 0 0 0 3px currentColor; }
 .convlib-moving input[type=range] { width: min(16rem, 55vw); margin: 0; accent-color: currentColor; }
+.convlib-moving input[type=file] { max-width: 100%; }
 .convlib-moving .value { min-width: 2.5ch; text-align: left; }
 .convlib-moving .said { max-width: 46rem; min-height: 3em; margin: 0.5rem auto; }
 @media (prefers-reduced-motion: no-preference) { .convlib-moving .glide { transition: transform 0.15s; } }
@@ -97,9 +105,8 @@ _WORDS = """
     cell.setAttribute("fill-opacity", value ? 0.12 + 0.43 * Math.min(1, Math.abs(value) / largest) : 0);
   }
   function draw(tag, attributes, parent) {
-    const drawn = document.createElementNS("http://www.w3.org/2000/svg", tag);
+    const drawn = parent.appendChild(document.createElementNS(parent.namespaceURI, tag));
     for (const name in attributes) drawn.setAttribute(name, attributes[name]);
-    if (parent) parent.appendChild(drawn);
     return drawn;
   }
   function name(slider, words) {
@@ -112,17 +119,18 @@ _WORDS = """
 
 _BOARD = """
   function pickable(place, options) {
-    const svg = place.querySelector("svg"), { rows, columns } = options;
+    const svg = place.querySelector("svg");
     let row = options.row || 0, column = options.column || 0, dragging = false, shown = null;
     function show(p, q) {
       shown = [p, q];
       return options.pick(p, q);
     }
     function choose(p, q) {
-      row = limit(p, 0, rows - 1);
-      column = limit(q, 0, columns - 1);
+      row = limit(p, 0, options.rows - 1);
+      column = limit(q, 0, options.columns - 1);
       const words = show(row, column);
-      place.setAttribute("aria-valuenow", row * columns + column);
+      place.setAttribute("aria-valuemax", options.rows * options.columns - 1);
+      place.setAttribute("aria-valuenow", row * options.columns + column);
       place.setAttribute("aria-valuetext", words);
       return words;
     }
@@ -131,13 +139,12 @@ _BOARD = """
       const x = (event.clientX - box.left) * scale, y = (event.clientY - box.top) * scale;
       if (options.at) return options.at(x, y);
       const p = Math.floor((y - options.top) / options.size), q = Math.floor((x - options.left) / options.size);
-      return p >= 0 && p < rows && q >= 0 && q < columns ? [p, q] : null;
+      return p >= 0 && p < options.rows && q >= 0 && q < options.columns ? [p, q] : null;
     }
-    const same = (cell) => shown && cell[0] === shown[0] && cell[1] === shown[1];
+    const same = (cell) => shown && cell && cell[0] === shown[0] && cell[1] === shown[1];
     place.setAttribute("role", "slider");
     place.setAttribute("aria-label", options.label);
     place.setAttribute("aria-valuemin", 0);
-    place.setAttribute("aria-valuemax", rows * columns - 1);
     place.tabIndex = 0;
     listen(place, svg, { below, same, choose, show, options, chosen: () => [row, column],
       drag: (state) => (state === undefined ? dragging : (dragging = state)) });
@@ -148,8 +155,7 @@ _BOARD = """
 
 
 _LISTEN = """
-  function keys(event, row, column, rows, columns) {
-    if (event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return null;
+  function keys(event, row, column, { rows, columns }) {
     const across = { ArrowLeft: [row, column - 1], ArrowRight: [row, column + 1], Home: [row, 0],
       End: [row, columns - 1] };
     const down = { ArrowUp: [row - 1, column], ArrowDown: [row + 1, column], PageUp: [0, column],
@@ -159,7 +165,8 @@ _LISTEN = """
   function listen(place, svg, it) {
     const { options } = it;
     place.addEventListener("keydown", (event) => {
-      const cell = keys(event, ...it.chosen(), options.rows, options.columns);
+      if (event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
+      const cell = keys(event, ...it.chosen(), options);
       if (cell) say(it.choose(...cell));
       else if (!(options.key && options.key(event))) return;
       event.preventDefault();
@@ -175,6 +182,7 @@ _LISTEN = """
     });
     svg.addEventListener("pointermove", (event) => {
       const cell = it.below(event);
+      if (options.hover && !it.drag()) return options.hover(cell);
       if (!cell || it.same(cell)) return;
       if (it.drag() && options.drag) options.drag(...cell);
       if (it.drag()) say(it.choose(...cell));
@@ -182,7 +190,8 @@ _LISTEN = """
     });
     for (const end of ["pointerup", "pointercancel"]) svg.addEventListener(end, () => it.drag(false));
     svg.addEventListener("pointerleave", () => {
-      if (!it.drag() && !it.same(it.chosen())) say(it.show(...it.chosen()));
+      if (options.hover) options.hover(null);
+      else if (!it.drag() && !it.same(it.chosen())) say(it.show(...it.chosen()));
     });
   }
 """
@@ -251,7 +260,8 @@ def _script(kind, script):
     used += _LISTEN if _BOARD in used else ""
     words = _WORDS.replace("@COLOURS@", json.dumps(COLOURS)).replace("@NEGATIVE@", NEGATIVE)
     whole = _FRAME.replace("@KIND@", kind).replace("@SHARED@", words)
-    return whole.replace("@TOOLS@", used.strip()).replace("@SCRIPT@", script.strip())
+    whole = whole.replace("@TOOLS@", used).replace("@SCRIPT@", script)
+    return re.sub("\n[ \n]*", "\n", whole)  # a page has no use for the indents
 
 
 class Moving(Figure):
@@ -269,17 +279,19 @@ class Moving(Figure):
         The JavaScript of this kind.
     data : dict
         The numbers that the script needs; they become `start`.
+    style : str
+        More CSS, for what only this kind has.
     """
 
-    def __init__(self, kind, parts, alt, script, data):
+    def __init__(self, kind, parts, alt, script, data, style=""):
         super().__init__(parts, alt)
-        self.kind, self.script, self.data = kind, script, data
+        self.kind, self.script, self.data, self.style = kind, script, data, style
 
     def _repr_html_(self):
         data = json.dumps(self.data, separators=(",", ":"))
         return (
             f'<div class="convlib-figure convlib-moving convlib-{self.kind}" role="group" '
-            f'aria-label="{escape(self.alt)}" data-start="{escape(data)}"><style>{_STYLE}</style>'
+            f'aria-label="{escape(self.alt)}" data-start="{escape(data)}"><style>{_STYLE}{self.style}</style>'
             f'{"".join(self.panels)}</div>'
             f"<script>{_script(self.kind, self.script)}</script>"
         )

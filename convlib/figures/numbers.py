@@ -67,7 +67,7 @@ def grids(arrays, titles=None, *, alt, role="input", marked=(), frames=None, siz
     marked : sequence of (row, column)
         Cells that get a thick frame, in every grid.
     frames : sequence of (row, column, rows, columns), optional
-        One thick frame a grid: the cell it begins at and its size in cells.
+        One thick frame a grid: the cell it begins at, and its size.
     size : float
         Side of a cell, in pixels; more if a number is too long for it.
     digits, same_scale : bool
@@ -87,8 +87,7 @@ def grids(arrays, titles=None, *, alt, role="input", marked=(), frames=None, siz
     Source: chapter "How the figures are drawn".
     """
     arrays = _as_grids(arrays)
-    titles = _one_each("titles", titles if titles is not None else "", len(arrays))
-    roles = _one_each("role", role, len(arrays))
+    titles, roles = _one_each("titles", titles or "", len(arrays)), _one_each("role", role, len(arrays))
     frames = _one_each("frames", frames, len(arrays)) if frames else [None] * len(arrays)
     largest = max(float(np.abs(array).max()) for array in arrays) if same_scale else None
     size = max(size, 7 * max(map(_longest, arrays))) if digits else size
