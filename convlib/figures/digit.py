@@ -9,7 +9,7 @@ from html import escape
 
 import numpy as np
 
-from convlib.figures.drawing import COLOURS, NEGATIVE, _rect, _svg, _text
+from convlib.figures.drawing import COLOURS, NEGATIVE, _in_words, _rect, _svg, _text
 from convlib.figures.moving import Moving, _board, _button, _controls, _panel, _said, _stage
 from convlib.losses import CrossEntropyLoss, softmax
 
@@ -246,8 +246,8 @@ def draw_a_digit(model, drawings, labels, answer, *, alt):
     drawings, data = _as_drawings(drawings, labels, answer), _packed(model)
     scores, told = _read(model, drawings[0], answer)
     chances = softmax(scores)
-    words = (f"{alt} The model reads the first drawing as a {chances.argmax()}, with {chances.max():.0%}; asked for "
-             f"a {answer}, it gives that {chances[answer]:.0%}.")
+    said = f"The model reads the first drawing as a {chances.argmax()}, with {chances.max():.0%}"
+    words = f"{_in_words(alt)} {said}; asked for a {answer}, it gives that {chances[answer]:.0%}."
     data["drawings"] = ["".join("0123456789abcdefg"[ink] for ink in drawing.ravel()) for drawing in drawings]
     data["answer"] = answer
     stage = _stage(_board(_drawing_panel(drawings[0], told), "The drawing and its flow.", paint=True),

@@ -6,7 +6,7 @@ Chapter "Figures that learn" builds this module.
 
 import numpy as np
 
-from convlib.figures.drawing import COLOURS, _number, _rect, _svg, _text
+from convlib.figures.drawing import COLOURS, _in_words, _number, _rect, _svg, _text
 from convlib.figures.learning import _LEARN, _as_task, _curve, _learned, _named_grid
 from convlib.figures.moving import Moving, _button, _controls, _panel, _said, _stage
 from convlib.figures.numbers import _padded_grid
@@ -132,7 +132,7 @@ def hero(channel, kernel, start, *, rate, passes, alt):
     """
     channel, kernel, start = _as_task(channel, kernel, start)
     run = _learned(channel, kernel, start, rate, passes)
-    words = f"{alt} In {passes} passes the error falls from {run[0][1]:.3g} to {run[-1][1]:.2g}."
+    words = f"{_in_words(alt)} In {passes} passes the error falls from {run[0][1]:.3g} to {run[-1][1]:.2g}."
     buttons = [("play", "Play"), ("place", "Next place"), ("pass", "Next pass"), ("again", "Start again")]
     data = {"channel": channel.tolist(), "kernel": kernel.ravel().tolist(), "weights": start.ravel().tolist(),
             "rate": rate, "passes": passes}

@@ -7,7 +7,7 @@ Chapter "Figures that learn" builds this module.
 import numpy as np
 
 from convlib import reference
-from convlib.figures.drawing import COLOURS, _number, _svg, _text
+from convlib.figures.drawing import COLOURS, _in_words, _number, _svg, _text
 from convlib.figures.moving import Moving, _controls, _panel, _said, _slider, _stage
 from convlib.figures.numbers import _grid
 
@@ -171,7 +171,7 @@ def learns(channel, kernel, start, rates, *, steps=100, picked=0, alt):
     if not 0 <= picked < len(rates):
         raise ValueError(f"picked: expected one of {len(rates)} rates, got {picked}")
     run = _learned(channel, kernel, start, rates[picked], steps + 1)
-    words = (f"{alt} With the learning rate {rates[picked]:g} the error falls from {run[0][1]:.3g} "
+    words = (f"{_in_words(alt)} With the learning rate {rates[picked]:g} the error falls from {run[0][1]:.3g} "
              f"to {run[-1][1]:.2g} in {steps} steps.")
     controls = _controls(_slider("rates", "learning rate", 0, len(rates) - 1, picked),
                          _slider("steps", "step", 0, steps, 0))
