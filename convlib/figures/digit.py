@@ -156,7 +156,7 @@ _ANSWER = """
         + digits.map((c) => `${c}: ${percent(result.chances[c])}`).join(", ") + ".");
     }
     function verdict() {
-      return `The model reads a ${best()} (${percent(result.chances[best()])}). You ask for a ${answer}: `
+      return `The model reads ${best()} (${percent(result.chances[best()])}). You ask for ${answer}: `
         + `it gives that ${percent(result.chances[answer])}.`;
     }
     function set(p, q, ink) {
@@ -165,7 +165,7 @@ _ANSWER = """
     function stroke(p, q) {
       set(p, q, () => rubbing ? 0 : 16);
       if (!rubbing) [[-1, 0], [1, 0], [0, -1], [0, 1]].forEach(([down, right]) =>
-        set(p + down, q + right, (ink) => Math.max(ink, 5)));
+        set(p + down, q + right, (ink) => Math.max(ink, 3)));
       show();
     }
 """
@@ -206,7 +206,7 @@ _DRAW = """
       pixels = pixels.map((ink, k) => limit(ink - 1.6 * told[k] / largest, 0, 16));
       show();
       const moved = pixels.filter((ink, k) => Math.abs(ink - old[k]) > 0.1).length;
-      changed(`${moved} pixels moved; a ${answer} was given ${percent(before)}. `);
+      changed(`${moved} pixels moved; ${answer} was given ${percent(before)}. `);
     });
     say(verdict());
     root.computed = { read, flowTo, pixels: () => pixels };
@@ -246,8 +246,8 @@ def draw_a_digit(model, drawings, labels, answer, *, alt):
     drawings, data = _as_drawings(drawings, labels, answer), _packed(model)
     scores, told = _read(model, drawings[0], answer)
     chances = softmax(scores)
-    said = f"The model reads the first drawing as a {chances.argmax()}, with {chances.max():.0%}"
-    words = f"{_in_words(alt)} {said}; asked for a {answer}, it gives that {chances[answer]:.0%}."
+    said = f"The model reads the first drawing as {chances.argmax()}, with {chances.max():.0%}"
+    words = f"{_in_words(alt)} {said}; asked for {answer}, it gives that {chances[answer]:.0%}."
     data["drawings"] = ["".join("0123456789abcdefg"[ink] for ink in drawing.ravel()) for drawing in drawings]
     data["answer"] = answer
     stage = _stage(_board(_drawing_panel(drawings[0], told), "The drawing and its flow.", paint=True),
@@ -321,7 +321,7 @@ def _choices(labels, answer):
     answers = "".join(f"<option{' selected' if digit == answer else ''}>{digit}</option>" for digit in range(10))
     return _controls(
         f'<label>begin with <select data-name="drawing">{drawings}</select></label>',
-        f'<label>ask for a <select data-name="answer">{answers}</select></label>',
+        f'<label>ask for <select data-name="answer">{answers}</select></label>',
         _button("step", "Apply one step"), _button("rub", "Rub out"), _button("clear", "Clear"),
     )
 

@@ -80,7 +80,7 @@ _PLAY = """
       go(done < 2 ? 1 : done < 8 ? columns + 1 : places);
       if (finished()) return pause();
       say(show());
-      timer = setTimeout(tick, done < 1 ? 150 : done < 2 ? 40 : 90);
+      timer = setTimeout(tick, done < 1 ? 110 : done < 2 ? 40 : 90);
     }
     press("play", () => {
       if (timer) return pause();

@@ -107,9 +107,12 @@ _CHOOSE = _LEARN + """
       return run;
     });
     const steps = one("[data-name=steps]"), rates = one("[data-name=rates]"), picture = one(".panel");
+    const raised = (power) => power.replace(/./g, (digit) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[digit]);
+    const size = (error) => error < 1e6 ? written(error)
+      : error.toExponential(0).replace(/e.(\\d+)/, (_, power) => " · 10" + raised(power));
     function judged(first, last) {
       if (last > first) return "This learning rate is too large: after " + start.steps + " steps the error is "
-        + brief(last) + ". Each step jumps across the valley and lands higher up.";
+        + size(last) + ". Each step jumps across the valley and lands higher up.";
       if (last > first / 100) return "This learning rate is small: after " + start.steps + " steps the error is still "
         + written(last) + ".";
       return "After " + start.steps + " steps the error is " + written(last) + ".";
@@ -123,7 +126,7 @@ _CHOOSE = _LEARN + """
       one(".curve").setAttribute("d", along(errors.slice(0, k + 1), 280, 150, start.steps));
       name(steps, `${k} of ${start.steps}`);
       name(rates, written(rate));
-      const words = `Learning rate ${written(rate)}, step ${k}: the error is ${brief(now.error)}, at the start it was `
+      const words = `Learning rate ${written(rate)}, step ${k}: the error is ${size(now.error)}, at the start it was `
         + `${written(first)}; no weight is further than ${brief(away)} from the wanted one. `;
       picture.setAttribute("aria-label", words);
       return words + judged(first, errors[start.steps]);
