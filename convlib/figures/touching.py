@@ -16,7 +16,7 @@ __all__ = ["SIDE", "RULES", "touches"]
 
 # Chapter "Figures to play with" (chapters/playing.ipynb)
 
-SIDE = 30  # of a cell
+SIDE = 33  # of a cell
 RULES = {  # for each way: the formula and the line of code, in parts
     "made of": [
         ("output", "tmp<sup>o</sup><sub>p,q</sub>"), ("", " = Σ<sub>u</sub> Σ<sub>v</sub> "),

@@ -67,7 +67,7 @@ def numbers(locator, count):
     return [float(text.replace("\N{MINUS SIGN}", "-")) for text in texts[:count]]
 
 
-def place(page, row, column, board=0, size=30, left=18, top=34):
+def place(page, row, column, board=0, size=33, left=18, top=34):
     """The middle of a cell, on the screen."""
     box = page.locator(".board svg").nth(board).bounding_box()
     scale = box["width"] / float(page.locator(".board svg").nth(board).get_attribute("viewBox").split()[2])
