@@ -284,7 +284,7 @@ class Moving(Figure):
     data : dict
         The numbers that the script needs; they become `start`.
     style : str
-        More CSS, for what only this kind has.
+        More CSS, for what only this kind has; its rules begin with `.convlib-moving`.
     """
 
     def __init__(self, kind, parts, alt, script, data, style=""):
@@ -293,9 +293,11 @@ class Moving(Figure):
 
     def _repr_html_(self):
         data = json.dumps(self.data, separators=(",", ":"))
+        # For this kind only, and stronger than the shared style, which other figures of the page repeat.
+        style = _STYLE + self.style.replace(".convlib-moving", f".convlib-moving.convlib-{self.kind}")
         return (
             f'<div class="convlib-figure convlib-moving convlib-{self.kind}" role="group" '
-            f'aria-label="{escape(self.alt)}" data-start="{escape(data)}"><style>{_STYLE}{self.style}</style>'
+            f'aria-label="{escape(self.alt)}" data-start="{escape(data)}"><style>{style}</style>'
             f'{"".join(self.panels)}</div>'
             f"<script>{_script(self.kind, self.script)}</script>"
         )

@@ -86,6 +86,17 @@ def test_without_scripts_the_picture_stands_and_no_button_promises_more(opened, 
 
 
 @EVERY_FIGURE
+def test_a_figure_looks_the_same_beside_others(opened, name):
+    """Their styles are repeated on the page, their scripts too."""
+    where = """() => [...document.querySelector(".convlib-moving").querySelectorAll("svg, button, input, .said")]
+        .map((each) => Object.values(each.getBoundingClientRect().toJSON()))"""
+    alone, page = opened(name).evaluate(where), opened(name)
+    others = "".join(draw()._repr_html_() for draw in FIGURES.values())
+    page.set_content(PAGE.format(FIGURES[name]()._repr_html_() + others))
+    assert page.evaluate(where) == alone
+
+
+@EVERY_FIGURE
 def test_with_scripts_the_controls_are_there_and_the_line_is_read_out(opened, name):
     page = opened(name)
     assert page.locator(".controls[hidden]").count() == 0
