@@ -126,8 +126,8 @@ def test_what_is_computed_from_a_flow_is_a_flow():
 
 
 def test_frames_lie_around_the_cells_they_name():
-    [panel, plain] = figures.grids([RED, RED], size=10, frames=[(1, 2, 3, 4), None], alt="x").panels
-    assert '<rect x="38" y="44" width="40" height="30"' in panel and 'stroke-width="3"' not in plain
+    [panel, plain] = figures.grids([RED, RED], size=30, frames=[(1, 2, 3, 4), None], alt="x").panels
+    assert '<rect x="78" y="64" width="120" height="90"' in panel and 'stroke-width="3"' not in plain
 
 
 def test_numbers_are_written_as_a_reader_would():
@@ -150,7 +150,13 @@ def test_the_explorer_carries_its_numbers_and_has_names_for_its_buttons():
 
 @EVERY_DRAWING
 def test_a_drawing_is_small(draw):
-    assert len(draw(alt="x")._repr_html_().encode()) < 40_000
+    assert len(draw(alt="x")._repr_html_().encode()) < 50_000
+
+
+@EVERY_DRAWING
+def test_a_drawing_that_moves_is_smaller(draw):
+    figure = draw(alt="x")
+    assert not isinstance(figure, figures.Moving) or len(figure._repr_html_().encode()) < 40_000
 
 
 @EVERY_DRAWING
@@ -172,7 +178,7 @@ def test_three_grids_of_the_house_stand_side_by_side_in_the_text():
 def test_a_long_number_gets_a_wider_cell_and_a_weak_one_a_fill_that_can_be_seen():
     [panel] = figures.grids([[-1234.0, 0.001]], alt="x").panels
     width = float(re.search(r'<rect [^>]*width="([\d.]+)"', panel)[1])
-    assert width == 7 * len("-1234") and min(map(float, re.findall(r'fill-opacity="([\d.]+)"/', panel))) >= 0.12
+    assert width == 7 * (len("-1234") + 0.3) and min(map(float, re.findall(r'fill-opacity="([\d.]+)"/', panel))) >= 0.12
 
 
 # What colour-blind readers see: G. M. Machado, M. M. Oliveira, L. A. F. Fernandes, "A physiologically-based model for

@@ -119,9 +119,14 @@ def _number(value):
     return f"{rounded:.15g}".replace("-", "\N{MINUS SIGN}")
 
 
+def _length(words):
+    """How many digits wide words are; in some fonts a minus sign is wider than a digit."""
+    return max(1, len(str(words)) + 0.3 * str(words).count("\N{MINUS SIGN}"))
+
+
 def _fit(words, width, size):
     """The size at which words fit into a width, at most `size`."""
-    return min(size, 1.55 * width / len(str(words)))
+    return min(size, 1.45 * width / _length(words))
 
 
 def _fill(value, largest, role):

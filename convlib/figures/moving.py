@@ -72,7 +72,8 @@ _STYLE = """
 .convlib-moving .controls { display: flex; flex-wrap: wrap; gap: 0.5rem; align-items: center;
   justify-content: center; margin: 0.5rem 0; }
 .convlib-moving [hidden] { display: none !important; }
-.convlib-moving label { display: inline-flex; flex-wrap: wrap; gap: 0.5rem; align-items: center; }
+.convlib-moving label { display: inline-flex; flex-wrap: wrap; gap: 0.5rem; align-items: center;
+  justify-content: center; }
 .convlib-moving button, .convlib-moving select, .convlib-moving input { font: inherit; color: inherit;
   min-height: 2.75rem; }
 .convlib-moving button, .convlib-moving select, .convlib-moving input[type=number] { min-width: 2.75rem;
@@ -81,6 +82,8 @@ _STYLE = """
 .convlib-moving button[aria-pressed=true] { box-shadow: inset 0 0 0 3px currentColor; }
 .convlib-moving input[type=range] { width: min(16rem, 55vw); margin: 0; accent-color: currentColor; }
 .convlib-moving input[type=file] { max-width: 100%; }
+.convlib-moving .steps input { flex: 0 1 16rem; width: auto; min-width: 5rem; }
+.convlib-moving .steps { flex-wrap: nowrap; }
 .convlib-moving .value { min-width: 2.5ch; text-align: left; }
 .convlib-moving .said { max-width: 46rem; min-height: 3em; margin: 0.5rem auto; }
 @media (prefers-reduced-motion: no-preference) { .convlib-moving .glide { transition: transform 0.15s; } }
@@ -97,8 +100,9 @@ _WORDS = """
     return String(number).replace(/-/g, MINUS);
   }
   function write(text, words, width, size) {
+    const length = String(words).length + 0.3 * String(words).split(MINUS).length - 0.3;
     text.textContent = words;
-    text.setAttribute("font-size", Math.min(size, 1.55 * width / Math.max(1, String(words).length)));
+    text.setAttribute("font-size", Math.min(size, 1.45 * width / Math.max(1, length)));
   }
   function paint(cell, value, largest, role) {
     cell.setAttribute("fill", value < 0 ? NEGATIVE : COLOURS[role]);
@@ -280,7 +284,7 @@ class Moving(Figure):
     data : dict
         The numbers that the script needs; they become `start`.
     style : str
-        More CSS, for what only this kind has.
+        More CSS, for what only this kind has; its rules begin with `.convlib-moving`.
     """
 
     def __init__(self, kind, parts, alt, script, data, style=""):
@@ -289,9 +293,11 @@ class Moving(Figure):
 
     def _repr_html_(self):
         data = json.dumps(self.data, separators=(",", ":"))
+        # For this kind only, and stronger than the shared style, which other figures of the page repeat.
+        style = _STYLE + self.style.replace(".convlib-moving", f".convlib-moving.convlib-{self.kind}")
         return (
             f'<div class="convlib-figure convlib-moving convlib-{self.kind}" role="group" '
-            f'aria-label="{escape(self.alt)}" data-start="{escape(data)}"><style>{_STYLE}{self.style}</style>'
+            f'aria-label="{escape(self.alt)}" data-start="{escape(data)}"><style>{style}</style>'
             f'{"".join(self.panels)}</div>'
             f"<script>{_script(self.kind, self.script)}</script>"
         )

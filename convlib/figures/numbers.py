@@ -13,6 +13,7 @@ from convlib.figures.drawing import (
     _cells,
     _fill,
     _fit,
+    _length,
     _number,
     _rect,
     _svg,
@@ -110,8 +111,8 @@ def _panel(array, title, size, content, frame=None):
 
 
 def _longest(array):
-    """How many signs the longest number of a grid has."""
-    return max(len(_number(value)) for value in array.flat)
+    """The length of the longest number of a grid."""
+    return max(_length(_number(value)) for value in array.flat)
 
 
 def _as_grids(arrays):

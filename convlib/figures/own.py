@@ -11,13 +11,18 @@ from convlib.figures.moving import Moving, _board, _choice, _controls, _panel, _
 from convlib.figures.numbers import _check_place, _grid, _products
 from convlib.reference import correlate2d
 
-__all__ = ["FILE", "SMALL", "LARGE", "own_kernel"]
+__all__ = ["FILE", "LOOK", "SMALL", "LARGE", "own_kernel"]
 
 
 # Chapter "Figures to play with" (chapters/playing.ipynb)
 
 FILE = ('<label>a photograph of your own (it stays on this machine) '
         '<input type="file" accept="image/*" data-name="photograph"></label>')
+LOOK = f"""
+.convlib-moving .weights {{ display: grid; grid-template-columns: repeat(3, 4.25rem); }}
+.convlib-moving .weights b {{ grid-column: 1 / -1; font-weight: normal; }}
+.convlib-moving .weights input {{ border: 2px solid {COLOURS["kernel"]}; }}
+"""
 SMALL, LARGE = 28, 36  # sides of a cell: of the drawing, and of the output with its longer numbers
 
 
@@ -63,7 +68,8 @@ def _weights(kernel):
         f'<input type="number" step="any" value="{float(kernel[u, v]):.12g}" aria-label="weight, row {u}, column {v}">'
         for u, v in np.ndindex(3, 3)
     )
-    return f'<div class="controls weights" role="group" aria-label="the nine weights" hidden>{boxes}</div>'
+    group = 'class="controls weights" role="group" aria-label="the nine weights" hidden'
+    return f"<div {group}><b>the kernel</b>{boxes}</div>"
 
 
 _COMPUTE = """
@@ -219,5 +225,4 @@ def own_kernel(image, kernel, *, alt):
     data = {"rows": rows, "columns": columns, "row": row, "column": column, "small": SMALL, "large": LARGE,
             "ink": image.max().item() or 1, "pictures": [each.tolist() for each in _pictures(image).values()],
             "kernels": [each.tolist() for each in _kernels(kernel).values()]}
-    style = ".convlib-moving .weights { display: grid; grid-template-columns: repeat(3, 4.25rem); }"
-    return Moving("own-kernel", parts, alt, _COMPUTE + _PLAY + _PHOTOGRAPH, data, style)
+    return Moving("own-kernel", parts, alt, _COMPUTE + _PLAY + _PHOTOGRAPH, data, LOOK)

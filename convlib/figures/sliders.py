@@ -17,6 +17,13 @@ SQUARE, RING = 20, 3  # a cell's side, and the widest padding
 LIMITS = {"stride": (1, 4), "padding": (0, RING), "dilation": (1, 4), "groups": (1, 4)}
 
 
+_LOOK = """
+.convlib-moving .sliders { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(17rem, 100%), 1fr)); }
+.convlib-moving .sliders label { flex-wrap: nowrap; }
+.convlib-moving .sliders input { flex: 1; width: auto; min-width: 0; }
+"""
+
+
 def _field(count, most, offset, title, role):
     """A field of cells in a drawing with room for more of them."""
     squares = [(2 + (offset + q) * SQUARE, 20 + (offset + p) * SQUARE, COLOURS[role], 0.25)
@@ -149,6 +156,4 @@ def settings(size=7, kernel_size=3, channels=(4, 4), *, alt):
                _panel(_channels(channels), "input and output channels")),
     ]
     data = {"size": size, "kernel": kernel_size, "channels": list(channels), "ring": RING, "square": SQUARE}
-    style = (".convlib-moving .sliders { display: grid; "
-             "grid-template-columns: repeat(auto-fit, minmax(min(17rem, 100%), 1fr)); }")
-    return Moving("settings", parts, alt, _READ + _SET, data, style)
+    return Moving("settings", parts, alt, _READ + _SET, data, _LOOK)

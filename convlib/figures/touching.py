@@ -16,7 +16,7 @@ __all__ = ["SIDE", "RULES", "touches"]
 
 # Chapter "Figures to play with" (chapters/playing.ipynb)
 
-SIDE = 28
+SIDE = 33  # of a cell
 RULES = {  # for each way: the formula and the line of code, in parts
     "made of": [
         ("output", "tmp<sup>o</sup><sub>p,q</sub>"), ("", " = Σ<sub>u</sub> Σ<sub>v</sub> "),
@@ -61,20 +61,23 @@ _LINKS = """
     }
     const value = ({ input: [r, s] }) => start.input[r][s], factor = ({ o, u, v }) => weight[o][u][v];
     const product = (link) => value(link) * factor(link);
+    const signed = (number) => (number < 0 ? `(${written(number)})` : written(number));
+    const sum = (link) => `${written(value(link))} · ${signed(factor(link))} = ${written(product(link))}`;
     function place(link, part) {
       if (part === "input") return [boards[0], ...link.input];
       return part === "output" ? [boards[link.o + 1], ...link.output] : [kernels[link.o], link.u, link.v];
     }
     function mark(list, part, look) {
-      list.forEach((link) => {
-        const [board, p, q] = place(link, part), group = board.querySelector(".marks");
+      const marked = new Map(list.map((link) => place(link, part)).map((at) => [kernels.concat(boards).indexOf(at[0]) +
+        "," + at.slice(1), at]));  // a cell with several links is marked once
+      marked.forEach(([board, p, q]) => {
+        const group = board.querySelector(".marks");
         draw("rect", { x: 18 + q * size, y: 34 + p * size, width: size, height: size, ...look }, group);
       });
     }
     function sentence(link) {
       const { o, u, v, output: [p, q], input: [r, s] } = link;
-      return `output[${o}, ${p}, ${q}] += input[${r}, ${s}] * weight[${o}, ${u}, ${v}]: ` +
-        `${written(value(link))} · ${written(factor(link))} = ${written(product(link))}`;
+      return `output[${o}, ${p}, ${q}] += input[${r}, ${s}] * weight[${o}, ${u}, ${v}]: ${sum(link)}`;
     }
 """
 
@@ -83,8 +86,8 @@ _LIGHT = """
     function words() {
       const where = `row ${from.p}, column ${from.q}`;
       if (from.way === "made of") {
-        const sum = links.reduce((total, link) => total + product(link), 0);
-        return `Output ${from.channel}, ${where} is made of ${links.length} inputs: ${written(sum)}.`;
+        const total = links.reduce((before, link) => before + product(link), 0);
+        return `Output ${from.channel}, ${where} is made of ${links.length} inputs: ${written(total)}.`;
       }
       return `The input in ${where} touches ${links.length} outputs.`;
     }
@@ -111,7 +114,7 @@ _LIGHT = """
       terms.replaceChildren(...links.map((link, k) => {
         const button = document.createElement("button");
         button.type = "button";
-        button.textContent = `${written(value(link))} · ${written(factor(link))} = ${written(product(link))}`;
+        button.textContent = sum(link);
         button.setAttribute("aria-label", sentence(link));
         for (const event of ["mouseenter", "focus", "click"]) button.addEventListener(event, () => light(k));
         for (const event of ["mouseleave", "blur"]) button.addEventListener(event, () => light());
@@ -221,4 +224,4 @@ def _touches_parts(channel, weight):
     terms = '<div class="terms" role="group" aria-label="the products"></div>'
     rules = f'<div class="rules">{"".join(map(_rule, RULES))}</div>'
     said = "Press on a cell to see what it is linked with."
-    return [_stage(*boards), _stage(*kernels, rules), _said(said), _controls(terms)]
+    return [_stage(boards[0], *kernels), _stage(*boards[1:]), rules, _said(said), _controls(terms)]

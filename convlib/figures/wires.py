@@ -15,11 +15,11 @@ __all__ = ["STEP", "WIDTH", "TOP", "TITLES", "ROLES", "three_ways", "WAYS", "row
 # Chapter "Figures to play with" (chapters/playing.ipynb)
 
 STEP, WIDTH = 62, 42  # from cell to cell, and a cell's width
-TOP = {"grad_input": 18, "input": 64, "output": 206, "grad_output": 250, "weight": 326, "grad_weight": 368}
+TOP = {"grad_input": 18, "input": 72, "output": 214, "grad_output": 258, "weight": 336, "grad_weight": 380}
 TITLES = {
-    "grad_input": ("learning flow at the inputs", 9), "input": ("inputs", 55),
-    "output": ("outputs", 197), "grad_output": ("learning flow at the outputs", 291),
-    "weight": ("weights", 317), "grad_weight": ("what each weight is told", 407),
+    "grad_input": ("learning flow at the inputs", 9), "input": ("inputs", 62),
+    "output": ("outputs", 204), "grad_output": ("learning flow at the outputs", 298),
+    "weight": ("weights", 326), "grad_weight": ("what each weight is told", 420),
 }
 ROLES = {"grad_input": "flow", "input": "input", "output": "output", "grad_output": "flow", "weight": "kernel",
          "grad_weight": "flow"}
@@ -57,7 +57,7 @@ def _line(name, values, widest):
 
 def _wire(r, p):
     """A wire from input r to output p, with a head at either end."""
-    (x, y), (across, down) = (24 + STEP * r + WIDTH / 2, 103), (STEP * (p - r), 84)
+    (x, y), (across, down) = (24 + STEP * r + WIDTH / 2, 111), (STEP * (p - r), 84)
     length, angle = np.hypot(across, down), np.degrees(np.arctan2(down, across))
     return (
         f'<g class="wire" fill="none" stroke="currentColor" stroke-opacity="0.5" '
@@ -71,7 +71,7 @@ def _wires_picture(numbers, names):
     count = len(numbers["input"])
     content = "".join(_wire(r, p) for r, p, _ in _links(count, len(numbers["weight"])))
     content += "".join(_line(name, numbers[name], count) for name in names)
-    return _svg(48 + STEP * (count - 1) + WIDTH, max(TITLES[name][1] for name in names) + 12, content)
+    return _svg(48 + STEP * (count - 1) + WIDTH, 432 if "grad_weight" in names else 376, content)
 
 
 _WIRES = """
@@ -206,7 +206,7 @@ def _all_plans(count, taps):
 def _wires(line, kernel, flow, plans, buttons, alt):
     """The picture, its controls and its script."""
     numbers = _sums(line, kernel, flow)
-    names = [name for name in TOP if buttons or not name.endswith("weight")]
+    names = [name for name in TOP if buttons or name != "grad_weight"]
     data = {"numbers": {name: numbers[name].tolist() for name in ("input", "weight", "grad_output")},
             "links": _links(len(line), len(kernel)), "plans": plans}
     said = "All sums: " + "; ".join(f"{name} {', '.join(map(_number, numbers[name]))}" for name in names

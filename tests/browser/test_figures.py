@@ -67,7 +67,7 @@ def numbers(locator, count):
     return [float(text.replace("\N{MINUS SIGN}", "-")) for text in texts[:count]]
 
 
-def place(page, row, column, board=0, size=28, left=18, top=34):
+def place(page, row, column, board=0, size=33, left=18, top=34):
     """The middle of a cell, on the screen."""
     box = page.locator(".board svg").nth(board).bounding_box()
     scale = box["width"] / float(page.locator(".board svg").nth(board).get_attribute("viewBox").split()[2])
@@ -83,6 +83,17 @@ def test_without_scripts_the_picture_stands_and_no_button_promises_more(opened, 
     assert page.locator("svg:visible").count() >= 1
     assert page.locator(".controls:visible").count() == 0
     assert page.locator("[tabindex], button:visible, input:visible, select:visible").count() == 0
+
+
+@EVERY_FIGURE
+def test_a_figure_looks_the_same_beside_others(opened, name):
+    """Their styles are repeated on the page, their scripts too."""
+    where = """() => [...document.querySelector(".convlib-moving").querySelectorAll("svg, button, input, .said")]
+        .map((each) => Object.values(each.getBoundingClientRect().toJSON()))"""
+    alone, page = opened(name).evaluate(where), opened(name)
+    others = "".join(draw()._repr_html_() for draw in FIGURES.values())
+    page.set_content(PAGE.format(FIGURES[name]()._repr_html_() + others))
+    assert page.evaluate(where) == alone
 
 
 @EVERY_FIGURE
@@ -222,14 +233,14 @@ def test_the_kernel_follows_keys_mouse_finger_and_buttons(opened):
 def test_an_explorer_says_what_it_was_made_for(opened):
     page = opened("explore_impacts")
     assert said(page) == "Row 0, column 1 is made of 4 cells."
-    page.mouse.click(*place(page, 1, 0))
+    page.mouse.click(*place(page, 1, 0, size=28))
     notes = page.locator(".panel .note").all_text_contents()
     assert [k for k, note in enumerate(notes) if note] == [3, 4, 6, 7]
 
 
 # --- your own kernel --------------------------------------------------------------------------------------------
 
-OWN = {"left": 46, "top": 62}
+OWN = {"left": 46, "top": 62, "size": 28}
 
 
 def computes(page, image, kernel):
@@ -382,7 +393,7 @@ def test_gather_and_scatter_end_with_the_sums_of_the_library(opened):
             assert np.isnan(shown(page, name)).all()
             page.locator(".steps input").focus()
             page.keyboard.press("ArrowRight")
-            assert np.isfinite(shown(page, name)).sum() == 1 and said(page).startswith(f"2 of 14: {name}[0] += ")
+            assert np.isfinite(shown(page, name)).sum() == 1 and f"2 of 14: {name}[" in said(page)
             page.keyboard.press("End")
             assert shown(page, name) == expected[name].ravel().tolist()
     assert shown(page, "output") == expected["output"].ravel().tolist()
