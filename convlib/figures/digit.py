@@ -182,7 +182,7 @@ _DRAW = """
         return `Row ${p}, column ${q}: ink ${Math.round(pixels[8 * p + q])}. ${verdict()}`;
       },
       key(event) {
-        if (event.key !== " " || event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return false;
+        if (event.key !== " ") return false;
         set(...cells.chosen(), (ink) => ink > 11 ? 8 : ink > 3 ? 0 : 16);
         show();
         say(cells.choose(...cells.chosen()));
