@@ -133,6 +133,7 @@ _BOARD = """
       row = limit(p, 0, options.rows - 1);
       column = limit(q, 0, options.columns - 1);
       const words = show(row, column);
+      if (options.settle) options.settle(row, column);
       place.setAttribute("aria-valuemax", options.rows * options.columns - 1);
       place.setAttribute("aria-valuenow", row * options.columns + column);
       place.setAttribute("aria-valuetext", words);

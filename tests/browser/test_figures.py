@@ -282,6 +282,20 @@ def test_your_own_kernel_computes_what_the_library_computes(opened):
     computes(page, image, kernel)
 
 
+def test_the_drawing_and_the_output_agree_on_the_chosen_cell(opened):
+    page = opened("own_kernel")
+    page.mouse.click(*place(page, 1, 2, board=1, size=36))
+    page.mouse.move(*place(page, 6, 6, **OWN))
+    page.mouse.move(5, 5)
+    assert "Row 1, column 2 holds" in said(page)
+    page.locator(".board").first.focus()
+    page.keyboard.press("ArrowDown")
+    assert "Row 2, column 2 holds" in said(page)
+    page.locator(".board").nth(1).focus()
+    page.keyboard.press("ArrowRight")
+    assert "Row 2, column 3 holds" in said(page)
+
+
 def test_a_finger_draws(opened):
     page, image = opened("own_kernel", **PHONE), RED.copy()
     page.touchscreen.tap(*place(page, 6, 6, **OWN))
