@@ -61,9 +61,9 @@ def _slider(name, words, least, most, value, step=1):
 
 
 _STYLE = """
-.convlib-moving { padding: 6px; text-align: center; }
+.convlib-moving { padding: 4px; text-align: center; }
 .convlib-moving .stage { display: flex; flex-wrap: wrap; gap: 0.75rem; align-items: center;
-  justify-content: safe center; overflow-x: auto; padding: 6px; }
+  justify-content: safe center; overflow-x: auto; padding: 4px; }
 .convlib-moving .board, .convlib-moving .panel { flex: 0 1 auto; max-width: 100%; }
 .convlib-moving :focus-visible { outline: 3px solid currentColor; outline-offset: 1px; border-radius: 3px; }
 .convlib-moving svg { display: block; }

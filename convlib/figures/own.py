@@ -112,10 +112,7 @@ _COMPUTE = """
 _PLAY = """
     let chosen = [start.row, start.column];
     const settle = (p, q) => { chosen = [p, q]; };
-    function put(p, q, value) {
-      image[p][q] = value;
-      refresh();
-    }
+    const put = (p, q, value) => { image[p][q] = value; refresh(); };
     function key(event) {
       const [p, q] = cells.chosen(), place = p + "," + q;
       if (place !== last) typed = "";

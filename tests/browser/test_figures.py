@@ -196,7 +196,7 @@ def test_a_story_plays_when_asked_and_not_at_all_for_those_who_want_calm(opened,
 
 
 def test_the_kernel_follows_keys_mouse_finger_and_buttons(opened):
-    expected, at = correlate2d(RED, KERNELS[0], padding=1), {"size": 36, "left": 52, "top": 52}
+    expected, at = correlate2d(RED, KERNELS[0], padding=1), {"size": 33, "left": 49, "top": 49}
 
     def shows(page, row, column):
         panel = page.locator(".panel")
