@@ -155,7 +155,7 @@ def test_package_may_have_cells_of_its_own(tmp_path):
 def test_imports_are_merged_grouped_and_sorted(tmp_path):
     text = exported(
         tmp_path,
-        code(FIRST + "\nfrom convlib.shapes import pad, Place, FAR\nimport os.path\nfrom math import tau\nx = 1"),
+        code(FIRST + "\nfrom convlib.shapes import pad, Far, PLACE\nimport os.path\nfrom math import tau\nx = 1"),
         code("import os\nimport numpy as np, abc\nfrom __future__ import annotations"),
         code("from math import pi as p, e"),
         code("import numpy as np\nfrom math import e\nfrom numba import njit"),
@@ -171,7 +171,7 @@ from math import e, pi as p, tau
 import numpy as np
 from numba import njit
 
-from convlib.shapes import FAR, Place, pad"""
+from convlib.shapes import PLACE, Far, pad"""
 
 
 def test_long_lists_are_wrapped(tmp_path):

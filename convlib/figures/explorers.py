@@ -59,7 +59,7 @@ class Explorer(Moving):
 
 
 _MOVE_KERNEL = """
-    const rows = start.channel.length, columns = start.channel[0].length, size = 36, left = 52, top = 52;
+    const rows = start.channel.length, columns = start.channel[0].length, size = 33, left = 49, top = 49;
     const frame = board.querySelector(".window"), cells = panels[1].querySelectorAll("rect");
     const texts = panels[1].querySelectorAll("text");
     frame.classList.add("glide");

@@ -61,9 +61,9 @@ def _slider(name, words, least, most, value, step=1):
 
 
 _STYLE = """
-.convlib-moving { padding: 6px; text-align: center; }
+.convlib-moving { padding: 4px; text-align: center; }
 .convlib-moving .stage { display: flex; flex-wrap: wrap; gap: 0.75rem; align-items: center;
-  justify-content: safe center; overflow-x: auto; padding: 6px; }
+  justify-content: safe center; overflow-x: auto; padding: 4px; }
 .convlib-moving .board, .convlib-moving .panel { flex: 0 1 auto; max-width: 100%; }
 .convlib-moving :focus-visible { outline: 3px solid currentColor; outline-offset: 1px; border-radius: 3px; }
 .convlib-moving svg { display: block; }
@@ -133,6 +133,7 @@ _BOARD = """
       row = limit(p, 0, options.rows - 1);
       column = limit(q, 0, options.columns - 1);
       const words = show(row, column);
+      if (options.settle) options.settle(row, column);
       place.setAttribute("aria-valuemax", options.rows * options.columns - 1);
       place.setAttribute("aria-valuenow", row * options.columns + column);
       place.setAttribute("aria-valuetext", words);

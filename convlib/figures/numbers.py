@@ -26,12 +26,14 @@ __all__ = ["grids", "picture", "kernel_over", "kernel_at", "matrix"]
 # Chapter "How the figures are drawn" (chapters/drawing.ipynb)
 
 def _digits(values, x, y, size):
-    """The numbers of a grid, small enough for their cells."""
+    """The numbers of a grid, small enough for their cells; the usual size is written once, for all."""
     written = {(p, q): _number(values[p, q]) for p, q in np.ndindex(values.shape)}
-    return "".join(
+    content = "".join(
         _text(x + (q + 0.5) * size, y + (p + 0.5) * size, number, _fit(number, size, 0.42 * size))
         for (p, q), number in written.items()
     )
+    usual = f' font-size="{0.42 * size:g}"'
+    return f"<g{usual}>{content.replace(usual, '')}</g>"
 
 
 def _grid(values, x, y, size, role, largest=None, digits=True, index=True, marked=()):
@@ -243,7 +245,7 @@ def _check_place(channel, kernel, row, column):
     return channel, kernel
 
 
-def _kernel_panels(channel, kernel, row, column, role, size=36):
+def _kernel_panels(channel, kernel, row, column, role, size=33):
     """The two panels of a kernel laid over a grid: the grid, the products."""
     rows, columns = channel.shape
     window = f'<g class="window" transform="translate({16 + column * size} {16 + row * size})">'
@@ -287,7 +289,7 @@ def kernel_over(channel, kernel, row, column, *, role="input", alt):
     return Figure(_kernel_panels(channel, kernel, row, column, role), alt)
 
 
-def kernel_at(channel, kernel, places, *, role="kernel", size=36, alt):
+def kernel_at(channel, kernel, places, *, role="kernel", size=33, alt):
     """Draw a kernel laid over a channel at one or more places.
 
     Parameters

@@ -110,10 +110,9 @@ _COMPUTE = """
 
 
 _PLAY = """
-    function put(p, q, value) {
-      image[p][q] = value;
-      refresh();
-    }
+    let chosen = [start.row, start.column];
+    const settle = (p, q) => { chosen = [p, q]; };
+    const put = (p, q, value) => { image[p][q] = value; refresh(); };
     function key(event) {
       const [p, q] = cells.chosen(), place = p + "," + q;
       if (place !== last) typed = "";
@@ -127,12 +126,16 @@ _PLAY = """
       return true;
     }
     const cells = pickable(drawing, { rows, columns, row: start.row, column: start.column, size: small,
-      left: 18 + small, top: 34 + small, label: "your drawing", pick: look, key,
+      left: 18 + small, top: 34 + small, label: "your drawing", pick: look, key, settle,
       press(p, q) { brush = image[p][q] ? 0 : ink; put(p, q, brush); },
       drag(p, q) { put(p, q, brush); } });
-    pickable(output, { rows, columns, row: start.row, column: start.column, size: large, left: 18, top: 34,
-      label: "the output", pick: look });
-    const again = () => { refresh(); say(cells.choose(...cells.chosen())); };
+    const answer = pickable(output, { rows, columns, row: start.row, column: start.column, size: large,
+      left: 18, top: 34, label: "the output", pick: look, settle });
+    for (const [place, its] of [[drawing, cells], [output, answer]]) {  // both know the cell that was chosen last
+      place.addEventListener("pointerenter", () => its.choose(...chosen));
+      place.addEventListener("focus", () => { if (place.matches(":focus-visible")) say(its.choose(...chosen)); });
+    }
+    const again = () => { refresh(); say(cells.choose(...chosen)); };
     boxes.forEach((box, k) => box.addEventListener("input", () => {
       kernel[Math.floor(k / 3)][k % 3] = Number(box.value) || 0;
       again();

@@ -175,7 +175,7 @@ def three_ways(line, kernel, flow, *, alt):
 
     Notes
     -----
-    Source: chapter "Figures to play with"; the sums are those of F04, F12 and F15, in one dimension.
+    Source: chapter "Figures to play with"; the sums are those of F04, F12 and F18, in one dimension.
     """
     line, kernel, flow = _wires_arguments(line, kernel, flow)
     ways = [_button(f"way-{way}", way) for way in WAYS]

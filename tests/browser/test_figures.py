@@ -196,7 +196,7 @@ def test_a_story_plays_when_asked_and_not_at_all_for_those_who_want_calm(opened,
 
 
 def test_the_kernel_follows_keys_mouse_finger_and_buttons(opened):
-    expected, at = correlate2d(RED, KERNELS[0], padding=1), {"size": 36, "left": 52, "top": 52}
+    expected, at = correlate2d(RED, KERNELS[0], padding=1), {"size": 33, "left": 49, "top": 49}
 
     def shows(page, row, column):
         panel = page.locator(".panel")
@@ -280,6 +280,20 @@ def test_your_own_kernel_computes_what_the_library_computes(opened):
     page.mouse.up()
     image[0, :3] = RED.max()
     computes(page, image, kernel)
+
+
+def test_the_drawing_and_the_output_agree_on_the_chosen_cell(opened):
+    page = opened("own_kernel")
+    page.mouse.click(*place(page, 1, 2, board=1, size=36))
+    page.mouse.move(*place(page, 6, 6, **OWN))
+    page.mouse.move(5, 5)
+    assert "Row 1, column 2 holds" in said(page)
+    page.locator(".board").first.focus()
+    page.keyboard.press("ArrowDown")
+    assert "Row 2, column 2 holds" in said(page)
+    page.locator(".board").nth(1).focus()
+    page.keyboard.press("ArrowRight")
+    assert "Row 2, column 3 holds" in said(page)
 
 
 def test_a_finger_draws(opened):
