@@ -113,7 +113,7 @@ _SHOWN = """
           drawn.ink += `<rect x="${x}" y="${y}" width="36" height="36" fill-opacity="${(0.7 * ink / 16).toFixed(2)}"/>`;
           drawn.amounts += `<text x="${x + 18}" y="${y + 9}">${Math.round(ink)}</text>`;
         }
-        if (share < 0.04) return;
+        if (share < 0.08) return;
         const radius = (10 * Math.sqrt(share)).toFixed(1), loses = told[k] > 0;
         drawn[loses ? "less" : "more"] += `<circle cx="${x + 18}" cy="${y + 23}" r="${radius}"/>`;
         signs += `M${x + 15} ${y + 23}h6` + (loses ? "" : `M${x + 18} ${y + 20}v6`);
@@ -189,7 +189,7 @@ _DRAW = """
         return true;
       } });
     const changed = (words) => { cells.choose(...cells.chosen()); say(words + verdict()); };
-    drawings.addEventListener("change", () => { load(drawings.value); changed("Another drawing. "); });
+    drawings.addEventListener("change", () => { load(drawings.selectedIndex); changed("Another drawing. "); });
     asked.addEventListener("change", () => { answer = Number(asked.value); show(); changed(""); });
     one("[data-do=clear]").addEventListener("click", () => {
       pixels = pixels.map(() => 0);
@@ -285,7 +285,7 @@ def _drawing_panel(drawing, told, size=36):
         if ink:
             drawn["ink"] += f'<rect x="{x}" y="{y}" width="36" height="36" fill-opacity="{0.7 * ink / 16:.2f}"/>'
             drawn["amounts"] += f'<text x="{x + 18}" y="{y + 9}">{ink}</text>'
-        if abs(flow) >= 0.04 * largest > 0:
+        if abs(flow) >= 0.08 * largest > 0:
             radius = 10 * (abs(flow) / largest) ** 0.5
             drawn["less" if flow > 0 else "more"] += f'<circle cx="{x + 18}" cy="{y + 23}" r="{radius:.1f}"/>'
             signs += f"M{x + 15} {y + 23}h6" + ("" if flow > 0 else f"M{x + 18} {y + 20}v6")
@@ -317,7 +317,7 @@ def _bars_panel(scores, chances, answer):
 
 def _choices(labels, answer):
     """The drawings to begin with, the digit to ask for, and the buttons."""
-    drawings = "".join(f'<option value="{k}">{escape(label)}</option>' for k, label in enumerate(labels))
+    drawings = "".join(f"<option>{escape(label)}</option>" for label in labels)
     answers = "".join(f"<option{' selected' if digit == answer else ''}>{digit}</option>" for digit in range(10))
     return _controls(
         f'<label>begin with <select data-name="drawing">{drawings}</select></label>',

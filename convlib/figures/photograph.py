@@ -35,13 +35,12 @@ def _png(pixels):
     )
 
 
-def _photograph_panel(pixels, title, kernel=None, side=216):
+def _photograph_panel(pixels, title, kernel, side=208):
     """The picture below its title, and below it the kernel that made it."""
     source = f"data:image/png;base64,{base64.b64encode(_png(pixels)).decode()}"
     content = _text(side / 2 + 2, 9, title, 13)
     content += f'<image href="{source}" x="2" y="20" width="{side}" height="{side}" style="image-rendering:pixelated"/>'
-    if kernel is not None:
-        content += _grid(kernel, side / 2 - 40, side + 30, 28, "kernel", index=False)
+    content += _grid(kernel, side / 2 - 40, side + 30, 28, "kernel", index=False)
     return _svg(side + 4, side + 116, content)
 
 
@@ -52,7 +51,7 @@ def _as_grey(answers, kernel):
 
 
 def through_kernels(photograph, kernels, *, alt):
-    """Show a photograph, and beside it what kernels answer to it, each with its kernel.
+    """Show a photograph, and beside it what kernels answer to it; below each picture stands its kernel.
 
     Parameters
     ----------
@@ -80,8 +79,8 @@ def through_kernels(photograph, kernels, *, alt):
     if photograph.ndim != 2 or photograph.dtype.kind not in "iu" or not 0 < max(photograph.shape) < 256:
         raise ValueError("photograph: expected whole numbers of shape (H, W), at most 255 x 255, "
                          f"got {photograph.dtype} of shape {photograph.shape}")
-    panels = [_photograph_panel(photograph, "the photograph")]
-    for title, kernel in kernels.items():
+    panels, unchanged = [], [[0, 0, 0], [0, 1, 0], [0, 0, 0]]
+    for title, kernel in {"the photograph": unchanged, **kernels}.items():
         kernel = np.asarray(kernel)
         if kernel.shape != (3, 3) or kernel.dtype.kind != "i" or kernel.sum() < 0 or kernel.max() < 1:
             raise ValueError(f"kernels: expected 3 x 3 whole numbers that add up to 0 or more, got {kernel.tolist()}")
