@@ -155,10 +155,10 @@ def _local_cluster(workers):
 
 
 def shared_gradient(client, model, loss, images, targets, *, shares=8):
-    """Compute a model's gradient on a batch with the help of workers, and tell its parameters.
+    """Compute a model's gradient on a batch with the help of workers.
 
-    The bits depend on `shares`, and not on the workers: how many there are, who computes
-    what, who dies; as long as all machines are of one kind, with the same libraries.
+    The bits depend on `shares`, and not on the workers: how many there are, which of them
+    computes what, or whether one dies; as long as all machines are of one kind.
 
     Parameters
     ----------

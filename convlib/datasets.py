@@ -328,7 +328,7 @@ def split_shuffled(labels, held_out=360, rng=0):
     Raises
     ------
     ValueError, TypeError
-        If `labels` has not one axis, or `held_out` is no whole number between 0 and N.
+        If `labels` does not have one axis, or `held_out` is no whole number between 0 and N.
 
     Notes
     -----

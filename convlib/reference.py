@@ -661,7 +661,7 @@ def max_pool2d_input_grad(input, grad_output, kernel_size, stride=None, padding=
     Raises
     ------
     ValueError, TypeError
-        If an argument cannot be used, or `grad_output` has not the shape of the output.
+        If an argument cannot be used, or `grad_output` does not have the shape of the output.
 
     Notes
     -----
