@@ -44,7 +44,7 @@ def _left_to_chance(model):
 
 
 def _part_of_gradient(model, loss, images, targets, fraction, seeds):
-    """A share's part of the loss, and of what each parameter is told."""
+    """A share's part of the loss, and of the derivatives for each parameter."""
     for layer, seed in zip(_left_to_chance(model), seeds, strict=True):
         layer.rng = np.random.default_rng(seed)
     value = loss(model(images), targets) * fraction
@@ -59,7 +59,7 @@ def add_in_pairs(terms, add):
     Parameters
     ----------
     terms : sequence
-        What is added, at least one; who has no partner waits for the next round.
+        What is added, at least one; a term without a partner waits for the next round.
     add : callable
         Takes two terms, returns their sum.
 
@@ -103,7 +103,7 @@ def connect(address=None, *, workers=2):
     TypeError, ValueError
         If `workers` is not a whole number above 0, or `address` no address.
     OSError
-        If nobody listens at the address.
+        If no scheduler answers at the address.
 
     Notes
     -----
@@ -155,10 +155,10 @@ def _local_cluster(workers):
 
 
 def shared_gradient(client, model, loss, images, targets, *, shares=8):
-    """Compute a model's gradient on a batch with the help of workers, and tell its parameters.
+    """Compute a model's gradient on a batch with the help of workers.
 
-    The bits depend on `shares`, and not on the workers: how many there are, who computes
-    what, who dies; as long as all machines are of one kind, with the same libraries.
+    The bits depend on `shares`, and not on the workers: how many there are, which of them
+    computes what, or whether one dies; as long as all machines are of one kind.
 
     Parameters
     ----------
@@ -188,9 +188,9 @@ def shared_gradient(client, model, loss, images, targets, *, shares=8):
 
     Notes
     -----
-    An error in a share is raised here, with a note that says in which; no parameter has
-    been told anything then. Source: chapter "Many workers, one gradient", formulas
-    eq-shares and eq-fractions.
+    An error in a share is raised here, with a note that says in which; no derivative has
+    been added then. Source: chapter "Many workers, one gradient", formulas eq-shares and
+    eq-fractions.
     """
     images, targets, parts = _checked(client, model, images, targets, shares)
     tasks = _tasks(model, images, targets, parts)
@@ -249,7 +249,7 @@ def _run_on(client):
 
 
 def _without_memories(model, loss):
-    """A copy of both, without what the layers remember and what they have been told."""
+    """A copy of both, without what the layers remember and without derivatives."""
     memories = [each._memory for each in _all_inside([model])]
     memories += [each.grad for each in model.parameters()]
     known = {id(each): () for each in memories if each is not None}

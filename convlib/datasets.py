@@ -1,8 +1,8 @@
 # Exported from chapters/ by tools/export.py: edit the chapter, not this file.
 """The small data sets of the course, written out in full: nothing is downloaded.
 
-Chapter "One kernel, one neuron" builds `house`, the picture that accompanies the reader through the
-whole course.
+Chapter "One kernel, one neuron" builds `house`, the picture that accompanies the
+reader through the whole course.
 """
 
 import gzip
@@ -67,8 +67,9 @@ HOUSE_BIASES = [-1030, -1030, -1990, -2000, -2000, -4059]
 
 
 class House(NamedTuple):
-    """The house and the numbers made by hand for it (chapter "One kernel, one neuron"); see
-    `house`.
+    """The house and the numbers made by hand for it; see `house`.
+
+    Source: chapter "One kernel, one neuron".
     """
 
     image: np.ndarray
@@ -91,8 +92,8 @@ def house():
 
     Notes
     -----
-    Source: chapter "One kernel, one neuron". Image, kernels and biases were made by J.-F.
-    Reboud for his article "The Second Dimension" (2022).
+    Source: chapter "One kernel, one neuron". Image, kernels and biases were made by
+    J.-F. Reboud for his article "The Second Dimension" (2022).
     """
     return House(
         image=np.array(HOUSE_IMAGE),
@@ -124,9 +125,8 @@ def house_detector():
 
     Notes
     -----
-    Source: chapter "From grids to a layer". The kernels and biases were made by J.-F. Reboud
-    for his article
-    "The Second Dimension" (2022).
+    Source: chapter "From grids to a layer". The kernels and biases were made by J.-F.
+    Reboud for his article "The Second Dimension" (2022).
     """
     questions = np.array([[kernel] * 3 for kernel in HOUSE_KERNELS.values()])
     move = np.zeros((6, 6, 3, 3), dtype=np.int64)
@@ -329,7 +329,7 @@ def split_shuffled(labels, held_out=360, rng=0):
     Raises
     ------
     ValueError, TypeError
-        If `labels` has not one axis, or `held_out` is no whole number between 0 and N.
+        If `labels` does not have one axis, or `held_out` is no whole number between 0 and N.
 
     Notes
     -----

@@ -29,7 +29,7 @@ __all__ = [
 # Chapter "Layers and models" (chapters/layers.ipynb)
 
 class Parameter:
-    """Numbers that a layer learns, and what they have been told.
+    """Numbers that a layer learns, and how the loss changes with them.
 
     Attributes
     ----------
@@ -53,14 +53,14 @@ class Parameter:
     shape = property(lambda self: self.data.shape, doc="The shape of the numbers.")
 
     def tell(self, gradient):
-        """Add what the numbers are told now to what they have been told before."""
+        """Add to the derivatives that have come since `zero_grad`."""
         if gradient.shape != self.shape:
             raise ValueError(f"gradient: expected shape {self.shape}, got {gradient.shape}")
         gradient = gradient.astype(self.data.dtype)
         self.grad = gradient if self.grad is None else self.grad + gradient
 
     def zero_grad(self):
-        """Forget what the numbers have been told."""
+        """Forget the derivatives."""
         self.grad = None
 
 
@@ -84,10 +84,10 @@ class _Remembers:
         return output
 
     def backward(self, grad_output, *, input_grad=True):
-        """Tell the parameters, and return the learning flow at the input.
+        """Compute the derivatives of the parameters; return the learning flow at the input.
 
         Without `input_grad` there is no flow to return: the first layer of a model has
-        nobody before it. A layer that was never called raises a RuntimeError.
+        none before it. A layer that was never called raises a RuntimeError.
         """
         if self._memory is None:
             raise RuntimeError(f"{self}: backward before forward: call the layer first, it remembers")
@@ -135,7 +135,7 @@ class _Learns(_Remembers):
         return [parameter for _, parameter in self.named_parameters()]
 
     def zero_grad(self):
-        """Forget what the parameters have been told."""
+        """Forget the derivatives of all parameters."""
         for parameter in self.parameters():
             parameter.zero_grad()
 

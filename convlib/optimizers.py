@@ -1,5 +1,5 @@
 # Exported from chapters/ by tools/export.py: edit the chapter, not this file.
-"""Optimizers: how the parameters move when they have been told their derivatives.
+"""Optimizers: how the parameters move when their derivatives are known.
 
 An optimizer is made from the parameters of a model. After `backward` has filled their
 gradients, `step` moves them all at once.

@@ -97,7 +97,7 @@ def max_pool2d_input_grad(input_size, indices, grad_output):
     input_size : tuple of int
         Shape of the input, (N, C, H, W) or (C, H, W).
     indices : integer array of shape (N, C, H', W') or (C, H', W')
-        Where the numbers came from, as told by `max_pool2d`.
+        Where the numbers came from, as returned by `max_pool2d`.
     grad_output : array of the shape of `indices`
         The learning flow at the output.
 

@@ -41,7 +41,7 @@ def neuron(channel, kernel, p, q, padding=0):
     Raises
     ------
     ValueError
-        If `channel` or `kernel` has not two axes.
+        If `channel` or `kernel` does not have two axes.
 
     Notes
     -----
@@ -67,7 +67,8 @@ def _as_array(name, value, *shapes):
         if array.max(initial=0) >= 2**63:
             raise ValueError(f"{name}: expected numbers below 2**63, got {array.max()}")
         array = array.astype(np.int64)
-    if shapes and array.ndim not in [len(shape.strip("(,)").split(",")) for shape in shapes]:
+    axes = [len(shape.strip("(,)").split(",")) for shape in shapes]
+    if shapes and array.ndim not in axes:
         expected = " or ".join(shapes)
         raise ValueError(f"{name}: expected shape {expected}, got {array.shape}")
     return array
@@ -94,8 +95,8 @@ def correlate2d(channel, kernel, padding=0):
     Raises
     ------
     ValueError
-        If `channel` or `kernel` has not two axes, or the kernel is larger than the
-        padded channel.
+        If `channel` or `kernel` does not have two axes, or the kernel is larger than
+        the padded channel.
 
     Notes
     -----
@@ -660,7 +661,7 @@ def max_pool2d_input_grad(input, grad_output, kernel_size, stride=None, padding=
     Raises
     ------
     ValueError, TypeError
-        If an argument cannot be used, or `grad_output` has not the shape of the output.
+        If an argument cannot be used, or `grad_output` does not have the shape of the output.
 
     Notes
     -----

@@ -319,7 +319,7 @@ def jiggle(images, rng, *, turn=15.0, shift=0.5, stretch=0.15):
     Raises
     ------
     ValueError
-        If the images have not four axes.
+        If the images do not have four axes.
 
     Notes
     -----
