@@ -445,7 +445,7 @@ def adjoint_gap(forward, backward, x, d):
     backward : callable
         What should be its transpose.
     x : array
-        An argument for `forward`. Take random numbers: symmetric ones hide mistakes.
+        An argument for `forward`. Take random numbers: any symmetry hides mistakes.
     d : array
         An argument for `backward`, of the shape of `forward(x)`. Random, too.
 

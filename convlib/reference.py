@@ -241,7 +241,7 @@ def conv2d_input_grad(input_size, weight, grad_output, *, padding=0):
 
 
 def _gather(flow, kernels, r, s, padding):
-    """The learning flow at input neuron (r, s): the sums of F12 over o, u and v."""
+    """The learning flow at input (r, s): the sums of F12 over o, u and v."""
     _, rows, columns = flow.shape
     total = 0
     for o in range(kernels.shape[0]):
