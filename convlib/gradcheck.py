@@ -443,9 +443,9 @@ def adjoint_gap(forward, backward, x, d):
     forward : callable
         A linear function of one array, for instance a layer without its bias.
     backward : callable
-        What shall be its transpose.
+        What should be its transpose.
     x : array
-        An argument for `forward`. Take random numbers: symmetric ones hide mistakes.
+        An argument for `forward`. Take random numbers: any symmetry hides mistakes.
     d : array
         An argument for `backward`, of the shape of `forward(x)`. Random, too.
 

@@ -235,22 +235,22 @@ def conv2d_input_grad(input_size, weight, grad_output, *, padding=0):
     batch, flows = _as_batch(grad_input), _as_batch(grad_output)
     for n in range(batch.shape[0]):
         for i in range(batch.shape[1]):
-            for p in range(batch.shape[2]):
-                for q in range(batch.shape[3]):
-                    batch[n, i, p, q] = _gather(flows[n], weight[:, i], p, q, padding)
+            for r in range(batch.shape[2]):
+                for s in range(batch.shape[3]):
+                    batch[n, i, r, s] = _gather(flows[n], weight[:, i], r, s, padding)
     return grad_input
 
 
-def _gather(flow, kernels, p, q, padding):
-    """The learning flow at one input neuron: the sums of F12 over o, u and v."""
+def _gather(flow, kernels, r, s, padding):
+    """The learning flow at input (r, s): the sums of F12 over o, u and v."""
     _, rows, columns = flow.shape
     total = 0
     for o in range(kernels.shape[0]):
         for u in range(kernels.shape[1]):
             for v in range(kernels.shape[2]):
-                row, column = p + padding - u, q + padding - v
-                if 0 <= row < rows and 0 <= column < columns:
-                    total = total + flow[o, row, column] * kernels[o, u, v]
+                p, q = r + padding - u, s + padding - v
+                if 0 <= p < rows and 0 <= q < columns:
+                    total = total + flow[o, p, q] * kernels[o, u, v]
     return total
 
 
@@ -324,7 +324,7 @@ def conv2d_weight_grad(input, weight_size, grad_output, *, padding=0):
 
     Notes
     -----
-    Source: chapter "The weights", formula F18; over a batch the images' answers add up.
+    Source: chapter "The weights", formula F18, added up over a batch.
     """
     input = _as_array("input", input, "(N, C, H, W)", "(C, H, W)")
     weight_size = _as_size("weight_size", weight_size, "(K, C, kh, kw)")
@@ -359,8 +359,7 @@ def conv2d_bias_grad(grad_output):
 
     Notes
     -----
-    Source: chapter "The biases and the update", formula F20; over a batch the images' answers
-    add up.
+    Source: chapter "The biases and the update", formula F20, added up over a batch.
     """
     shapes = "(N, K, H, W)", "(K, H, W)"
     grad_output = _as_batch(_as_array("grad_output", grad_output, *shapes))

@@ -230,8 +230,8 @@ def test_f11_the_learning_flow_at_the_centre(equations):
 def test_f12_the_learning_flow_at_every_input_neuron(equations):
     lookup, _ = told()
     [equation] = parse(equations["eq-F12"])
-    for i, p, q in np.ndindex(3, 7, 7):
-        assert holds(equation, lookup, i=i + 1, p=p, q=q)
+    for i, r, s in np.ndindex(3, 7, 7):
+        assert holds(equation, lookup, i=i + 1, r=r, s=s)
 
 
 # --- Part II, weights -------------------------------------------------------------------------------------------
@@ -361,7 +361,7 @@ def test_the_article_calls_the_learning_flow_of_f12_by_another_name(equations):
     lookup, _ = told()
     [[_, everywhere]], [[flow, derivative]], [[_, centre]] = (parse(equations[f"eq-F{n}"]) for n in ("12", "07", "11"))
     # What the article once calls "information flow" is the quantity it has defined as the learning flow.
-    value = evaluate(everywhere, lookup, k=K, i=1, p=3, q=3)
+    value = evaluate(everywhere, lookup, k=K, i=1, r=3, s=3)
     assert value == evaluate(flow, lookup, k=K) == evaluate(derivative, lookup, k=K) == evaluate(centre, lookup, k=K)
 
 
@@ -397,8 +397,9 @@ SLIPS = [
     ("F11", "ker^{k,1,1}_{2,1}", "ker^{k,1,1}_{0,1}"),
     ("F11", "ker^{k,2,1}_{0,0}", "ker^{k,1,2}_{0,0}"),  # the two channels in the wrong order
     ("F11", r"\delta^{k+1,2}_{2,2}", r"\delta^{k+1,1}_{2,2}"),
-    ("F12", "p+1-u", "p+u-1"),  # the kernel not turned
-    ("F12", "p+1-u", "p-u"),
+    ("F12", "r+1-u", "r+u-1"),  # the kernel not turned
+    ("F12", "r+1-u", "r-u"),
+    ("F12", r"_{r+1-u,\,s+1-v}", r"_{s+1-v,\,r+1-u}"),  # rows and columns swapped
     ("F12", "_{o=1}^{2}", "_{o=1}^{1}"),
     ("F12", "ker^{k,o,i}_{u,v}", "ker^{k,o,i}_{v,u}"),
     ("F13", r"\partial Ker^{k,1,1}_{0,0}", r"\partial Ker^{k,1,1}_{2,2}"),

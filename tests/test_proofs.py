@@ -105,8 +105,8 @@ def test_f11_the_centre(equations, layer):
 
 
 def test_f12_all_147_inputs(equations, layer):
-    for (i, p, q), variable in np.ndenumerate(layer.variables["X"]):
-        assert told(layer, equations, "F12", i=i + 1, p=p, q=q) == layer.loss.diff(variable), (i, p, q)
+    for (i, r, s), variable in np.ndenumerate(layer.variables["X"]):
+        assert told(layer, equations, "F12", i=i + 1, r=r, s=s) == layer.loss.diff(variable), (i, r, s)
 
 
 def test_f17_the_corner_weight(equations, layer):
@@ -173,7 +173,7 @@ def test_f19_local_derivatives_by_biases_are_one(equations, layer):
     ("formula", "printed", "slip", "proof"),
     [
         ("F11", "ker^{k,2,1}_{0,0}", "ker^{k,2,1}_{0,1}", test_f11_the_centre),
-        ("F12", "p+1-u", "p+u-1", test_f12_all_147_inputs),
+        ("F12", "r+1-u", "r+u-1", test_f12_all_147_inputs),
         ("F17", "p-1", "p", test_f17_the_corner_weight),
         ("F18", "_{p=0}^{6}", "_{p=1}^{6}", test_f18_all_54_weights),
         ("F20", r"\delta^{k+1,2}", r"\delta^{k+1,1}", test_f20_both_biases),
