@@ -62,7 +62,7 @@ def work(geometry):
     return places * g.out_channels * taps
 
 
-FEW_PLACES = 64  # one by one, if each sees so much that nobody notices the steps in Python
+FEW_PLACES = 64  # one by one, if each sees so much that the steps in Python hardly count
 
 
 def _has_few_places(geometry):

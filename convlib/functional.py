@@ -16,8 +16,8 @@ from convlib.reduction import Reduction, cut, embed, reduced
 from convlib.shapes import Geometry, check_bias, check_grad_output, conv2d_geometry, output_shape
 
 __all__ = [
-    "ENOUGH", "MOVED", "ARGUMENTS", "LARGEST", "Plan", "conv2d", "conv2d_input_grad",
-    "conv2d_weight_grad", "conv2d_bias_grad",
+    "ENOUGH", "MOVED", "ARGUMENTS", "LARGEST", "conv2d", "conv2d_input_grad", "conv2d_weight_grad",
+    "conv2d_bias_grad", "Plan",
 ]
 
 
@@ -31,6 +31,162 @@ ARGUMENTS = {
     "weight_grad": ("input", "grad_output"),
 }
 LARGEST = 2.0**63 * (1 - 2.0**-20)  # what int64 holds; a bit less, as it meets rounded sums
+
+
+def conv2d(
+    input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, algorithm=None
+):
+    """Compute the output of a convolution layer.
+
+    Parameters
+    ----------
+    input : array of shape (N, C, H, W) or (C, H, W)
+        float32, float64 or integers, in any memory layout.
+    weight : array of shape (K, C / groups, kh, kw)
+        The kernels.
+    bias : array of shape (K,), optional
+        One number for each output channel.
+    stride, padding, dilation, groups
+        As in `convlib.shapes.conv2d_geometry`.
+    algorithm : str, optional
+        A name of `convlib.algorithms.ALGORITHMS`; None chooses the one that pays.
+
+    Returns
+    -------
+    array of shape (N, K, H', W') or (K, H', W')
+        In NumPy's common data type of the arguments; integers alone give int64.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument cannot be used; the message names it, and what was expected.
+
+    Notes
+    -----
+    Source: chapter "One function for every layer"; the formulas F03 and F04 of chapter
+    "From grids to a layer", generalised in chapter "Stride, padding, dilation, groups".
+    """
+    if bias is None:
+        weight = weight if _is_ready((weight,)) else _as_numbers("weight", weight)
+        bias = np.zeros(weight.shape[:1], weight.dtype)
+    arrays = input, weight, bias = _together(ARGUMENTS["forward"], (input, weight, bias))
+    sizes = input.shape, weight.shape, bias.shape
+    plan = _plan("forward", algorithm, input.dtype, sizes, stride, padding, dilation, groups)
+    return _compute("forward", plan, arrays)
+
+
+def conv2d_input_grad(
+    input_size, weight, grad_output, stride=1, padding=0, dilation=1, groups=1, *,
+    algorithm=None,
+):  # fmt: skip
+    """Compute the learning flow at the input of a convolution layer.
+
+    Parameters
+    ----------
+    input_size : tuple of int
+        Shape of the input, (N, C, H, W) or (C, H, W).
+    weight : array of shape (K, C / groups, kh, kw)
+        The kernels.
+    grad_output : array of shape (N, K, H', W') or (K, H', W')
+        The learning flow at the output.
+    stride, padding, dilation, groups
+        As in `convlib.shapes.conv2d_geometry`.
+    algorithm : str, optional
+        A name of `convlib.algorithms.ALGORITHMS`; None chooses the one that pays.
+
+    Returns
+    -------
+    array of shape `input_size`
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument cannot be used; the message names it, and what was expected.
+
+    Notes
+    -----
+    Source: chapter "One function for every layer"; formula F12 of chapter
+    "The learning flow", generalised in chapter "Stride, padding, dilation, groups".
+    """
+    arrays = weight, flow = _together(ARGUMENTS["input_grad"], (weight, grad_output))
+    sizes = _as_key(input_size), weight.shape, flow.shape
+    plan = _plan("input_grad", algorithm, flow.dtype, sizes, stride, padding, dilation, groups)
+    return _compute("input_grad", plan, arrays)
+
+
+def conv2d_weight_grad(
+    input, weight_size, grad_output, stride=1, padding=0, dilation=1, groups=1, *,
+    algorithm=None,
+):  # fmt: skip
+    """Compute how the loss changes with each weight of a convolution layer.
+
+    Parameters
+    ----------
+    input : array of shape (N, C, H, W) or (C, H, W)
+        The layer's input.
+    weight_size : tuple of int
+        Shape of the kernels, (K, C / groups, kh, kw).
+    grad_output : array of shape (N, K, H', W') or (K, H', W')
+        The learning flow at the output.
+    stride, padding, dilation, groups
+        As in `convlib.shapes.conv2d_geometry`.
+    algorithm : str, optional
+        A name of `convlib.algorithms.ALGORITHMS`; None chooses the one that pays.
+
+    Returns
+    -------
+    array of shape `weight_size`
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument cannot be used; the message names it, and what was expected.
+
+    Notes
+    -----
+    Source: chapter "One function for every layer"; formula F18 of chapter
+    "The weights", generalised in chapter "Stride, padding, dilation, groups".
+    """
+    arrays = input, flow = _together(ARGUMENTS["weight_grad"], (input, grad_output))
+    sizes = input.shape, _as_key(weight_size), flow.shape
+    plan = _plan("weight_grad", algorithm, flow.dtype, sizes, stride, padding, dilation, groups)
+    return _compute("weight_grad", plan, arrays)
+
+
+def conv2d_bias_grad(grad_output):
+    """Compute how the loss changes with each bias of a convolution layer.
+
+    Parameters
+    ----------
+    grad_output : array of shape (N, K, H', W') or (K, H', W')
+        The learning flow at the output.
+
+    Returns
+    -------
+    array of shape (K,)
+
+    Raises
+    ------
+    ValueError, TypeError
+        If `grad_output` has neither three nor four axes, or is not made of numbers.
+
+    Notes
+    -----
+    Source: chapter "One function for every layer"; formula F20 of chapter "The biases and the
+    update".
+    """
+    (flow,) = _together(("grad_output",), (grad_output,))
+    if flow.ndim not in (3, 4):
+        raise ValueError(f"grad_output: expected shape (N, K, H, W) or (K, H, W), got {flow.shape}")
+    flow, name = flow if flow.ndim == 4 else flow[np.newaxis], "numpy"
+    if flow.dtype.kind == "i":
+        sizes = abs(flow.astype(np.float64)).sum((0, 2, 3))
+        if sizes.max(initial=0) >= LARGEST:
+            raise ValueError("grad_output: expected whole numbers whose sums stay below 2**63")
+    else:
+        name = algorithms.RULES["bias_grad"](flow.size)
+    jobs = max(1, min(parallel.get_num_threads(), MOVED * flow.size // ENOUGH))
+    return algorithms.ALGORITHMS[name].bias_grad(flow, jobs)
 
 
 @lru_cache(maxsize=1)
@@ -252,159 +408,3 @@ def _compute(direction, plan, arrays):
     if plan.reduction is not None:
         result = embed(direction, plan.reduction, result, arrays[-1])
     return result if plan.batched or direction == "weight_grad" else result[0]
-
-
-def conv2d(
-    input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, algorithm=None
-):
-    """Compute the output of a convolution layer.
-
-    Parameters
-    ----------
-    input : array of shape (N, C, H, W) or (C, H, W)
-        float32, float64 or integers, in any memory layout.
-    weight : array of shape (K, C / groups, kh, kw)
-        The kernels.
-    bias : array of shape (K,), optional
-        One number for each output channel.
-    stride, padding, dilation, groups
-        As in `convlib.shapes.conv2d_geometry`.
-    algorithm : str, optional
-        A name of `convlib.algorithms.ALGORITHMS`; None chooses the one that pays.
-
-    Returns
-    -------
-    array of shape (N, K, H', W') or (K, H', W')
-        In NumPy's common data type of the arguments; integers alone give int64.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If an argument cannot be used; the message names it, and what was expected.
-
-    Notes
-    -----
-    Source: chapter "One function for every layer"; the formulas F03 and F04 of chapter
-    "From grids to a layer", generalised in chapter "Stride, padding, dilation, groups".
-    """
-    if bias is None:
-        weight = weight if _is_ready((weight,)) else _as_numbers("weight", weight)
-        bias = np.zeros(weight.shape[:1], weight.dtype)
-    arrays = input, weight, bias = _together(ARGUMENTS["forward"], (input, weight, bias))
-    sizes = input.shape, weight.shape, bias.shape
-    plan = _plan("forward", algorithm, input.dtype, sizes, stride, padding, dilation, groups)
-    return _compute("forward", plan, arrays)
-
-
-def conv2d_input_grad(
-    input_size, weight, grad_output, stride=1, padding=0, dilation=1, groups=1, *,
-    algorithm=None,
-):  # fmt: skip
-    """Compute the learning flow at the input of a convolution layer.
-
-    Parameters
-    ----------
-    input_size : tuple of int
-        Shape of the input, (N, C, H, W) or (C, H, W).
-    weight : array of shape (K, C / groups, kh, kw)
-        The kernels.
-    grad_output : array of shape (N, K, H', W') or (K, H', W')
-        The learning flow at the output.
-    stride, padding, dilation, groups
-        As in `convlib.shapes.conv2d_geometry`.
-    algorithm : str, optional
-        A name of `convlib.algorithms.ALGORITHMS`; None chooses the one that pays.
-
-    Returns
-    -------
-    array of shape `input_size`
-
-    Raises
-    ------
-    ValueError, TypeError
-        If an argument cannot be used; the message names it, and what was expected.
-
-    Notes
-    -----
-    Source: chapter "One function for every layer"; formula F12 of chapter
-    "The learning flow", generalised in chapter "Stride, padding, dilation, groups".
-    """
-    arrays = weight, flow = _together(ARGUMENTS["input_grad"], (weight, grad_output))
-    sizes = _as_key(input_size), weight.shape, flow.shape
-    plan = _plan("input_grad", algorithm, flow.dtype, sizes, stride, padding, dilation, groups)
-    return _compute("input_grad", plan, arrays)
-
-
-def conv2d_weight_grad(
-    input, weight_size, grad_output, stride=1, padding=0, dilation=1, groups=1, *,
-    algorithm=None,
-):  # fmt: skip
-    """Compute how the loss changes with each weight of a convolution layer.
-
-    Parameters
-    ----------
-    input : array of shape (N, C, H, W) or (C, H, W)
-        The layer's input.
-    weight_size : tuple of int
-        Shape of the kernels, (K, C / groups, kh, kw).
-    grad_output : array of shape (N, K, H', W') or (K, H', W')
-        The learning flow at the output.
-    stride, padding, dilation, groups
-        As in `convlib.shapes.conv2d_geometry`.
-    algorithm : str, optional
-        A name of `convlib.algorithms.ALGORITHMS`; None chooses the one that pays.
-
-    Returns
-    -------
-    array of shape `weight_size`
-
-    Raises
-    ------
-    ValueError, TypeError
-        If an argument cannot be used; the message names it, and what was expected.
-
-    Notes
-    -----
-    Source: chapter "One function for every layer"; formula F18 of chapter
-    "The weights", generalised in chapter "Stride, padding, dilation, groups".
-    """
-    arrays = input, flow = _together(ARGUMENTS["weight_grad"], (input, grad_output))
-    sizes = input.shape, _as_key(weight_size), flow.shape
-    plan = _plan("weight_grad", algorithm, flow.dtype, sizes, stride, padding, dilation, groups)
-    return _compute("weight_grad", plan, arrays)
-
-
-def conv2d_bias_grad(grad_output):
-    """Compute how the loss changes with each bias of a convolution layer.
-
-    Parameters
-    ----------
-    grad_output : array of shape (N, K, H', W') or (K, H', W')
-        The learning flow at the output.
-
-    Returns
-    -------
-    array of shape (K,)
-
-    Raises
-    ------
-    ValueError, TypeError
-        If `grad_output` has neither three nor four axes, or is not made of numbers.
-
-    Notes
-    -----
-    Source: chapter "One function for every layer"; formula F20 of chapter "The biases and the
-    update".
-    """
-    (flow,) = _together(("grad_output",), (grad_output,))
-    if flow.ndim not in (3, 4):
-        raise ValueError(f"grad_output: expected shape (N, K, H, W) or (K, H, W), got {flow.shape}")
-    flow, name = flow if flow.ndim == 4 else flow[np.newaxis], "numpy"
-    if flow.dtype.kind == "i":
-        sizes = abs(flow.astype(np.float64)).sum((0, 2, 3))
-        if sizes.max(initial=0) >= LARGEST:
-            raise ValueError("grad_output: expected whole numbers whose sums stay below 2**63")
-    else:
-        name = algorithms.RULES["bias_grad"](flow.size)
-    jobs = max(1, min(parallel.get_num_threads(), MOVED * flow.size // ENOUGH))
-    return algorithms.ALGORITHMS[name].bias_grad(flow, jobs)

@@ -100,7 +100,7 @@ def numerical_gradient(function, x, grad_output, step=None):
     Raises
     ------
     ValueError
-        If `grad_output` has not the shape of the output, or `step` does not move `x`.
+        If `grad_output` does not have the shape of the output, or `step` does not move `x`.
 
     Notes
     -----
@@ -182,25 +182,25 @@ def _rounding(function, x, before):
     return rounding
 
 
-def _hears(at, value, before):
+def _touched(at, value, before):
     """Which outputs change if a number is moved so far that none can miss it."""
     try:
-        heard = at(value + 2.0**40 * max(1, abs(value))) != before
+        touched = at(value + 2.0**40 * max(1, abs(value))) != before
     except (ValueError, ArithmeticError):  # too far for this function
         return np.ones_like(before, dtype=bool)
-    return heard if heard.any() else ~heard
+    return touched if touched.any() else ~touched
 
 
 def _central(at, value, reach, known):
     """A central difference (value, error by rounding, size), and its parts by output."""
-    before, rounding, grad_output, heard = known
+    before, rounding, grad_output, touched = known
     up, down = value + reach, value - reach
     high, low = (_as_checked("the output of function", at(end)) for end in (up, down))
     way, flow = up - down, abs(grad_output)
     noise = 4 * rounding + 2 * _EPSILON * (abs(high) + abs(low))  # of both ends
     shift = abs(high - before) + abs(low - before)
     slopes, bend = (high - low) / way, abs(high + low - 2 * before)
-    error = (noise * flow)[heard | (shift > 0)].sum() / way
+    error = (noise * flow)[touched | (shift > 0)].sum() / way
     size = (shift * flow)[shift > 2 * noise].sum() / way  # of what has visibly moved
     return ((slopes * grad_output).sum(), error, size), (slopes, bend, noise)
 
@@ -229,25 +229,25 @@ _LENGTHS = (  # in cube roots of the machine epsilon, for numbers above 1 times 
 
 def _differences(at, value, known, tolerance):
     """Value, error and size of the differences that can be believed, up to a good one."""
-    everyone = heard = np.ones_like(known[0], dtype=bool)
+    every = touched = np.ones_like(known[0], dtype=bool)
     believed, failure = [], None
     for measure, length in _LENGTHS:
         reach = length * np.cbrt(_EPSILON) * max(1, abs(value))
         try:
-            found = measure(at, value, reach, (*known, heard))
+            found = measure(at, value, reach, (*known, touched))
         except (ValueError, ArithmeticError) as caught:  # the step left the domain
             found, failure = None, caught
         is_good = found and 0 < found[1] <= tolerance * found[2]
         is_long = measure is _by_long_step
         if found and (is_long or length <= 1 or _agrees(found, believed)):
             believed.append(found)
-        if is_good or (is_long and found and heard is not everyone):
+        if is_good or (is_long and found and touched is not every):
             break
-        if heard is everyone:  # now ask who really hears, and measure again
-            believed, heard = [], _hears(at, value, known[0])
+        if touched is every:  # now find out which outputs depend on x, and measure again
+            believed, touched = [], _touched(at, value, known[0])
     if not believed:
         raise failure
-    return believed, heard
+    return believed, touched
 
 
 def _agrees(found, believed):
@@ -257,25 +257,25 @@ def _agrees(found, believed):
 
 
 def _measure(function, x, grad_output, tolerance):
-    """For each number of x: its derivative, the error of that, its scale; is it told?"""
+    """For each number of x: its derivative, the error of that, its scale; is it clear?"""
     before = _in_float64("the output of function", function(x.copy()))
     _check_shape("grad_output", grad_output.shape, before.shape, "the output's shape")
     _refuse_float32("function", function, x)
     known = before, _rounding(function, x, before), grad_output
     fields = ("value", float), ("error", float), ("scale", float), ("moves", bool)
-    measured = np.zeros(x.shape, dtype=[*fields, ("told", bool)])
+    measured = np.zeros(x.shape, dtype=[*fields, ("clear", bool)])
     for place in np.ndindex(*x.shape):
         at = partial(_moved, function, x, place)
         with np.errstate(all="ignore"):  # long steps may overflow
-            believed, heard = _differences(at, x[place], known, tolerance)
+            believed, touched = _differences(at, x[place], known, tolerance)
         value, error, scale = min(believed, key=lambda found: found[1])
         largest = max(size for _, _, size in believed)
-        flat = abs(before * grad_output)[heard].sum() / max(1, abs(x[place]))
+        flat = abs(before * grad_output)[touched].sum() / max(1, abs(x[place]))
         flat *= 2**14 * _EPSILON
         if largest == 0:  # nothing moves visibly: what bends below the rounding is hidden
             error = max(error, flat)
-        told = largest == 0 or error <= max(largest / 4, flat)
-        measured[place] = value, error, scale, largest > 0, told
+        clear = largest == 0 or error <= max(largest / 4, flat)
+        measured[place] = value, error, scale, largest > 0, clear
     return measured
 
 
@@ -337,8 +337,8 @@ def _judge(gradient, measured, tolerance):
         )
     if not measured["moves"].any():
         raise ValueError("nothing was checked: x does not move the outputs visibly")
-    if not measured["told"].all():
-        place = _where(~measured["told"])
+    if not measured["clear"].all():
+        place = _where(~measured["clear"])
         raise ValueError(
             f"nothing was checked at {place}: a difference says {value[place]:.3g} there, "
             f"give or take {error[place]:.1g}; the function bends or is rounded too much"
@@ -370,13 +370,13 @@ def _check_layer(gradients, forward, arrays, grad_output, settings, tolerance):
     input_grad, weight_grad, bias_grad = gradients
     _refuse_float32("forward", lambda moved: forward(moved, w, b, **settings), x)
     # Each gets copies: a function that writes to its arguments must not fool the check.
-    told_input = input_grad(x.shape, w.copy(), grad_output.copy(), **settings)
-    told_weight = weight_grad(x.copy(), w.shape, grad_output.copy(), **settings)
-    told_bias = bias_grad(grad_output.copy())
+    grad_input = input_grad(x.shape, w.copy(), grad_output.copy(), **settings)
+    grad_weight = weight_grad(x.copy(), w.shape, grad_output.copy(), **settings)
+    grad_bias = bias_grad(grad_output.copy())
     cases = (  # the quick ones first
-        ("bias_grad", lambda moved: forward(x, w, moved, **settings), b, told_bias),
-        ("weight_grad", lambda moved: forward(x, moved, b, **settings), w, told_weight),
-        ("input_grad", lambda moved: forward(moved, w, b, **settings), x, told_input),
+        ("bias_grad", lambda moved: forward(x, w, moved, **settings), b, grad_bias),
+        ("weight_grad", lambda moved: forward(x, moved, b, **settings), w, grad_weight),
+        ("input_grad", lambda moved: forward(moved, w, b, **settings), x, grad_input),
     )
     errors = []
     for name, function, array, gradient in cases:

@@ -95,9 +95,9 @@ def conv2d(input, weight, bias, geometry):
         for images in _blocks(geometry):
             for u, v in np.ndindex(kernels.shape[:2]):
                 cells, places = _meetings(u, v, geometry)
-                told = sums[images][places]
+                target = sums[images][places]
                 products = kernels[u, v] @ _columns(grid[images][cells])
-                told += products.reshape(told.shape)
+                target += products.reshape(target.shape)
         output += bias[:, np.newaxis, np.newaxis]
     return output
 
@@ -129,9 +129,9 @@ def conv2d_input_grad(weight, grad_output, geometry):
         for images in _blocks(geometry):
             for u, v in np.ndindex(kernels.shape[:2]):
                 cells, places = _meetings(u, v, geometry)
-                told = sums[images][cells]
+                target = sums[images][cells]
                 products = kernels[u, v] @ _columns(flow[images][places])
-                told += products.reshape(told.shape)
+                target += products.reshape(target.shape)
     return grad_input
 
 

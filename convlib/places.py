@@ -36,28 +36,6 @@ def _seen(p, q, geometry):
     return (..., rows, columns), (..., down, across)
 
 
-def _in_rows(array, axes):
-    """The last axes of an array made one."""
-    return array.reshape(*array.shape[:axes], -1)
-
-
-def _product(left, right):
-    """A product of matrices; in float32, sums of sums that are not too long."""
-    length = left.shape[-1]
-    if left.dtype != np.float32 or length <= CHAIN:
-        return left @ right
-    total = 0
-    for first in range(0, length, CHAIN):
-        some = slice(first, first + CHAIN)
-        total = total + (left[..., some] @ right[..., some, :]).astype(np.float64)
-    return total.astype(left.dtype)
-
-
-def _by_kernel(weight, groups):
-    """From (K, C / groups, kh, kw) to (groups, K / groups, C / groups, kh, kw)."""
-    return weight.reshape(groups, -1, *weight.shape[1:])
-
-
 def _add(total, size, place, numbers):
     """Add numbers at a place; the first ones that fill everything are the total."""
     if total is None and numbers.shape == size:
@@ -81,6 +59,28 @@ def forward(input, weight, bias, geometry, jobs):
     return output
 
 
+def _in_rows(array, axes):
+    """The last axes of an array made one."""
+    return array.reshape(*array.shape[:axes], -1)
+
+
+def _product(left, right):
+    """A product of matrices; in float32, sums of sums that are not too long."""
+    length = left.shape[-1]
+    if left.dtype != np.float32 or length <= CHAIN:
+        return left @ right
+    total = 0
+    for first in range(0, length, CHAIN):
+        some = slice(first, first + CHAIN)
+        total = total + (left[..., some] @ right[..., some, :]).astype(np.float64)
+    return total.astype(left.dtype)
+
+
+def _by_kernel(weight, groups):
+    """From (K, C / groups, kh, kw) to (groups, K / groups, C / groups, kh, kw)."""
+    return weight.reshape(groups, -1, *weight.shape[1:])
+
+
 def input_grad(weight, grad_output, geometry, jobs):
     """Return the learning flow, place by place (chapter "One function for every layer")."""
     g, total = geometry, None
@@ -90,8 +90,8 @@ def input_grad(weight, grad_output, geometry, jobs):
         for p, q in np.ndindex(g.out_height, g.out_width):
             cells, taps = _seen(p, q, g)
             some = kernels[taps]
-            told = np.ascontiguousarray(flow[..., p, q]).swapaxes(0, 1)
-            products = _product(told, _in_rows(some, 2))
+            here = np.ascontiguousarray(flow[..., p, q]).swapaxes(0, 1)
+            products = _product(here, _in_rows(some, 2))
             products = products.swapaxes(0, 1).reshape(*size[:3], *some.shape[3:])
             total = _add(total, size, cells, products)
     return np.ascontiguousarray(total.reshape(g[:4]))
@@ -110,8 +110,8 @@ def weight_grad(input, grad_output, geometry, jobs):
         for p, q in np.ndindex(g.out_height, g.out_width):
             cells, taps = _seen(p, q, g)
             seen = grid[cells]
-            told = np.ascontiguousarray(flow[..., p, q]).transpose(1, 2, 0)
-            products = _product(told, _in_rows(seen, 2).swapaxes(0, 1))
+            here = np.ascontiguousarray(flow[..., p, q]).transpose(1, 2, 0)
+            products = _product(here, _in_rows(seen, 2).swapaxes(0, 1))
             products = products.reshape(*channels, *seen.shape[3:])
             total = _add(total, size, taps, products)
     return total.reshape(g.out_channels, *size[2:])

@@ -181,7 +181,7 @@ def is_wide(geometry):
     """Tell whether planes of a layer with all their zeros would be out of proportion.
 
     The zeros around the images, or between the taps, would then take far more memory than
-    input, weights and output; only those who leave them out may compute it.
+    input, weights and output; only algorithms that leave them out may compute it.
 
     Source: chapter "One function for every layer".
     """

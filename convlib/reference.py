@@ -375,28 +375,28 @@ def conv2d_bias_grad(grad_output):
 
 # Chapter "Stride, padding, dilation, groups" (chapters/general.ipynb)
 
-def _line_meetings(places, kernel_size, size, stride, before, dilation):
-    """All (row, u, p) with row = p * stride + u * dilation - before on the line."""
+def _line_meetings(places, kernel_size, size, S, P, D):
+    """All (r, u, p) with r = p * S + u * D - P on the line."""
     return [
-        (p * stride + u * dilation - before, u, p)
+        (p * S + u * D - P, u, p)
         for p in range(places)
         for u in range(kernel_size)
-        if 0 <= p * stride + u * dilation - before < size
+        if 0 <= p * S + u * D - P < size
     ]
 
 
 def _meetings(geometry):
     """The places (input cell, weight, output cell) of all products of a layer."""
-    _, C, H, W, K, kh, kw, s, P, d, groups, places_h, places_w = geometry
-    rows = _line_meetings(places_h, kh, H, s[0], P[0][0], d[0])
-    columns = _line_meetings(places_w, kw, W, s[1], P[1][0], d[1])
+    _, C, H, W, K, kh, kw, S, P, D, G, places_h, places_w = geometry
+    rows = _line_meetings(places_h, kh, H, S[0], P[0][0], D[0])
+    columns = _line_meetings(places_w, kw, W, S[1], P[1][0], D[1])
     for o in range(K):
-        for j in range(C // groups):
-            i = o // (K // groups) * (C // groups) + j
-            for row, u, p in rows:
-                for column, v, q in columns:
+        for j in range(C // G):
+            i = o // (K // G) * (C // G) + j
+            for r, u, p in rows:
+                for s, v, q in columns:
                     # The dots stand for the images of a batch, if there is one.
-                    yield (..., i, row, column), (o, j, u, v), (..., o, p, q)
+                    yield (..., i, r, s), (o, j, u, v), (..., o, p, q)
 
 
 def general_conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):

@@ -1,7 +1,7 @@
 # Exported from chapters/ by tools/export.py: edit the chapter, not this file.
 """Sizes and settings of the convolution layer, in every spelling, checked in one place.
 
-A function that computes a layer first asks `conv2d_geometry`; what comes back is right.
+A function that computes a layer first calls `conv2d_geometry`; what comes back has been checked.
 """
 
 import operator
@@ -16,6 +16,18 @@ __all__ = [
 
 
 # Chapter "Stride, padding, dilation, groups" (chapters/general.ipynb)
+
+def _places(name, size, kernel_size, stride, padding, dilation):
+    """The size of the output along one axis; `name` is the argument to blame if it has none."""
+    room, covered = size + sum(padding), dilation * (kernel_size - 1) + 1
+    if covered > room:
+        raise ValueError(
+            f"{name}: expected to cover at most {room} cells ({size} and padding "
+            f"{tuple(padding)}), got {kernel_size} with dilation {dilation}, which "
+            f"cover {covered}"
+        )
+    return (room - covered) // stride + 1
+
 
 class Geometry(NamedTuple):
     """The sizes and settings of a convolution layer, all plain ints.
@@ -79,18 +91,6 @@ def output_size(size, kernel_size, stride=1, padding=(0, 0), dilation=1):
     stride, dilation = _whole("stride", stride, 1), _whole("dilation", dilation, 1)
     padding = [_whole("padding", each, 0, padding) for each in _two("padding", padding)]
     return _places("kernel_size", size, kernel_size, stride, padding, dilation)
-
-
-def _places(name, size, kernel_size, stride, padding, dilation):
-    """The size of the output along one axis; `name` is whom to blame if it has none."""
-    room, covered = size + sum(padding), dilation * (kernel_size - 1) + 1
-    if covered > room:
-        raise ValueError(
-            f"{name}: expected to cover at most {room} cells ({size} and padding "
-            f"{tuple(padding)}), got {kernel_size} with dilation {dilation}, which "
-            f"cover {covered}"
-        )
-    return (room - covered) // stride + 1
 
 
 def _whole(name, value, least, given=None):
@@ -181,7 +181,7 @@ def conv2d_geometry(input_size, weight_size, stride=1, padding=0, dilation=1, gr
         Zeros around the image. "same" keeps its size and needs stride 1; an odd zero
         goes to the bottom and to the right.
     groups : int
-        Parts of the channels that know nothing of each other.
+        Parts of the channels that share nothing.
 
     Returns
     -------
@@ -249,7 +249,7 @@ def output_shape(geometry, batched=True):
 
 
 def check_grad_output(geometry, shape, batched=True):
-    """Refuse a learning flow that has not the shape of the layer's output.
+    """Refuse a learning flow that does not have the shape of the layer's output.
 
     Parameters
     ----------
