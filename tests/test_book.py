@@ -250,7 +250,7 @@ def test_a_downloaded_notebook_is_plain_markdown():
     downloads.plain(notebook, {"eq-F01": "1", "fig-a": "2.3"}, "where")
     assert [cell.source for cell in notebook.cells if cell.cell_type == "markdown"] == [
         "where", "**Exercise: Predict**\n\nSee (1) and Fig. 2.3.", "<details><summary>Solution</summary>\n\n\nYes.\n\n"
-        "\n</details>", "**Solution**", "", "$$\na \\tag{1}\n$$", "> **A slip**\n>\n> Here\n> it is."]
+        "\n</details>", "**Solution**", "", "$$\na \\tag{1}\n$$", "> **A slip**\n> \n> Here\n> it is."]
     assert code.metadata["jupyter"] == {"source_hidden": True, "outputs_hidden": True}
 
 
@@ -352,7 +352,8 @@ def site_of(address, folder):
 def test_with_an_address_there_is_a_map_and_the_404_page_works_in_every_folder(tmp_path):
     heads.write_site_files(site_of("https://example.org/book/", tmp_path), None)
     site_map = (tmp_path / "sitemap.xml").read_text()
-    assert re.findall("<loc>(.*?)</loc>", site_map) == [f"https://example.org/book/chapters/{name}.html" for name in "ab"]
+    assert re.findall("<loc>(.*?)</loc>", site_map) == [
+        f"https://example.org/book/chapters/{name}.html" for name in "ab"]
     assert (tmp_path / "404.html").read_text() == (
         '<link href="/book/_static/a.css"><a href="#top"><a href="/book/chapters/a.html">')
 
@@ -433,7 +434,8 @@ DOCSTRING = '''def f(x):
 def test_a_docstring_is_folded_below_its_summary():
     assert listings.docstring_folds(DOCSTRING) == [(4, 12, "docstring: Parameters, Raises")]
     assert listings.docstring_folds('def f():\n    """Short."""') == []
-    assert listings.docstring_folds('def f():\n    """Short.\n\n    More.\n    """') == [(3, 5, "docstring: 2 more lines")]
+    more = 'def f():\n    """Short.\n\n    More.\n    """'
+    assert listings.docstring_folds(more) == [(3, 5, "docstring: 2 more lines")]
 
 
 def test_a_listing_in_lines_and_folds_is_the_same_text():

@@ -5,8 +5,8 @@
     python tools/chapter.py run   chapters/one_kernel.ipynb      execute a stored notebook again, in place
 
 A bare name, one_kernel, does for either path.
-The text is MyST Markdown. Nothing random or volatile is stored: a second run gives the same bytes. The reading time that
-a chapter states is counted anew (tools/reading_time.py).
+The text is MyST Markdown. Nothing random or volatile is stored: a second run gives the same bytes. The reading time
+that a chapter states is counted anew (tools/reading_time.py).
 What is written is read back first. A notebook or a text that would come back as something else is refused, and
 then nothing is changed.
 """

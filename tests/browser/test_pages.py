@@ -184,7 +184,7 @@ def test_the_checks_find_what_they_look_for(visit):
     page.evaluate("""() => {
         const article = document.querySelector("article");
         article.insertAdjacentHTML("afterbegin", `<p>$$x$$ and \\frac</p><div style="width: 3000px">wide</div>
-            <div class="highlight"><pre style="white-space: pre; overflow: auto; width: 50px">a long line of code</pre></div>
+            <div class="highlight"><pre style="white-space: pre; overflow: auto; width: 50px">a long line</pre></div>
             <button style="outline: none !important; box-shadow: none !important" class="bare"></button>
             <span class="math">x^2</span>`);
         const style = document.createElement("style");

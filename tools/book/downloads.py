@@ -10,10 +10,10 @@ from pathlib import Path
 import nbformat
 from docutils import nodes
 
-WHERE = """*This is a chapter of the course **{title}**, to be run by itself.* Its code imports `convlib`, the library that
-comes out of the chapters. Install it from {repository}: `pip install {source}`.
-The name `convlib` on PyPI belongs to another project, so do not install that one. On the pages of the course the figures
-and formulas are numbered, and exercises and solutions have boxes of their own."""
+WHERE = """*This is a chapter of the course **{title}**, to be run by itself.* Its code imports `convlib`, the library
+that comes out of the chapters. Install it from {repository}: `pip install {source}`.
+The name `convlib` on PyPI belongs to another project, so do not install that one. On the pages of the course the
+figures and formulas are numbered, and exercises and solutions have boxes of their own."""
 NO_ADDRESS = "the course's repository, in the folder that holds `pyproject.toml`", "."
 GATE = re.compile(r"^:::\{(exercise|solution)-(start|end)\} *(.*)\n(?::.*\n)*:::$", re.MULTILINE)
 BOX = re.compile(r"^(:::+)\{admonition\} *(.*)\n((?::.*\n)*)(.*?)\n\1$", re.MULTILINE | re.DOTALL)
@@ -42,7 +42,7 @@ def plain(notebook, numbers, where):
 def plain_text(text, numbers):
     """A Markdown text without the book's own syntax."""
     text = DIRECTIVE.sub("*(On the pages of the course, the descriptions of these names stand here.)*", text)
-    text = BOX.sub(lambda found: f"> **{found[2]}**\n>\n" + re.sub("^", "> ", found[4].strip(), flags=re.MULTILINE), text)
+    text = BOX.sub(lambda found: re.sub("^", "> ", f"**{found[2]}**\n\n{found[4].strip()}", flags=re.MULTILINE), text)
     folded = re.search(r"^:::\{solution-start\}(?:.|\n)*^:::\{solution-end\}", text, re.MULTILINE)
     text = GATE.sub(lambda found: plain_gate(*found.groups(), folds=bool(folded)), text)
     text = LABEL.sub(lambda found: rf" \tag{{{numbers[found[1]]}}}" + "\n$$" if found[1] in numbers else "\n$$", text)
@@ -69,7 +69,8 @@ def numbers_of(app):
     """The numbers of all formulas and figures, by their labels."""
     places = {label: (page, nodes.make_id(f"equation-{label}"), "displaymath")
               for label, (page, _) in app.env.get_domain("math").equations.items()}
-    places |= {label: (page, anchor, "figure") for label, (page, anchor) in app.env.get_domain("std").anonlabels.items()}
+    places |= {label: (page, anchor, "figure")
+               for label, (page, anchor) in app.env.get_domain("std").anonlabels.items()}
     numbers = {}
     for label, (page, anchor, kind) in places.items():
         number = app.env.toc_fignumbers.get(page, {}).get(kind, {}).get(anchor)

@@ -16,6 +16,7 @@ import names
 from docutils import nodes
 from names import API_PAGE
 
+
 def show_repository_buttons(app, config):
     """Show the edit, issue, repository and launch buttons if, and only if, _config.yml names a repository.
 

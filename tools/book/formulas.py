@@ -23,6 +23,8 @@ SIGNS = {*range(0x20, 0x7F), *range(0x391, 0x3D7), *range(0x1D434, 0x1D468), *ra
 
 # What math-core does not know: room between two rows.
 ROW_WITH_ROOM = re.compile(r"\\\\\[[^]]*\]")
+# A sign that begins a row, as TeX has it: with nothing on both sides. Browsers would set it as a prefix.
+BETWEEN_NOTHING = re.compile(r"<mrow></mrow><mo>([+−])</mo><mrow></mrow>")
 BOXED = re.compile(r'<menclose notation="box">(.*)</menclose>', re.DOTALL)
 
 
@@ -32,6 +34,7 @@ def mathml(tex, display):
         tex = rf"\begin{{aligned}}{tex}\end{{aligned}}"
     tex = ROW_WITH_ROOM.sub(r"\\\\ \\\\", tex)
     result = LatexToMathML().convert_with_local_state(tex, displaystyle=display)
+    result = BETWEEN_NOTHING.sub(r'<mo form="infix" lspace="0.2222em" rspace="0.2222em">\1</mo>', result)
     return BOXED.sub(r'<mrow class="boxed">\1</mrow>', result)
 
 
@@ -67,7 +70,7 @@ def write_font(app, exception):
     """Cut the font down: 70 kB in place of a megabyte."""
     if exception or app.builder.format != "html":
         return
-    options = subset.Options(flavor="woff", layout_features=["*"], desubroutinize=True)
+    options = subset.Options(flavor="woff", layout_features=["ssty", "kern"], hinting=False)
     with importlib.resources.as_file(FONT) as path:
         font = subset.load_font(str(path), options)
     cutter = subset.Subsetter(options)

@@ -119,8 +119,9 @@ class NameFolds(SphinxPostTransform):
             return f"Output: {figure}" if figure else "Output"
         source = "\n".join(block.astext() for block in blocks)
         what = "Code and output" if outputs else "Code"
-        lines = source.count("\n") + 1
-        return f"{what}: {f'draws {figure}' if figure else subject(source)} ({lines} {'lines' if lines > 1 else 'line'})"
+        count = source.count("\n") + 1
+        lines = f"{count} lines" if count > 1 else "1 line"
+        return f"{what}: {f'draws {figure}' if figure else subject(source)} ({lines})"
 
     def figure_in(self, cell):
         """The numbers of the figures that a cell shows, as the reader knows them: Fig. 3.2."""

@@ -2,7 +2,7 @@
 
 /* A box that scrolls sideways can be reached and scrolled by keyboard; one that does not is no stop on the way. */
 const SCROLLING = [
-  [".math.display", "formula"],
+  [".math .display", "formula"],
   ["div.highlight pre, .cell_output pre", "text"],
   [".cell_output .text_html, .pst-scrollable-table-container", "table or figure"],
 ];
