@@ -13,8 +13,8 @@ from pathlib import Path
 
 import nbformat
 
-WORDS_PER_MINUTE = 200
-LINES_PER_MINUTE = 12
+WORDS_PER_MINUTE = 150  # with formulas among them
+LINES_PER_MINUTE = 15
 STEP = 5  # nobody reads to the minute
 STATED = re.compile(r"(\*\*Reading time:\*\* )(\d+)( minutes)")
 FOLDED = {"hide-input", "hide-cell", "remove-input", "remove-cell"}

@@ -16,7 +16,7 @@ The name `convlib` on PyPI belongs to another project, so do not install that on
 figures and formulas are numbered, and exercises and solutions have boxes of their own."""
 NO_ADDRESS = "the course's repository, in the folder that holds `pyproject.toml`", "."
 GATE = re.compile(r"^:::\{(exercise|solution)-(start|end)\} *(.*)\n(?::.*\n)*:::$", re.MULTILINE)
-BOX = re.compile(r"^(:::+)\{admonition\} *(.*)\n((?::.*\n)*)(.*?)\n\1$", re.MULTILINE | re.DOTALL)
+BOX = re.compile(r"^(:::+)\{admonition\} *([^\n]*)\n((?::[^\n]*\n)*)(.*?)\n\1$", re.MULTILINE | re.DOTALL)
 LABEL = re.compile(r"\n\$\$ *\(([\w-]+)\)")
 ROLE = re.compile(r"\{(eq|numref|ref)\}`([^`]+)`")
 DIRECTIVE = re.compile(r"^(```+)\{eval-rst\}.*?^\1$", re.MULTILINE | re.DOTALL)

@@ -65,28 +65,37 @@ class OneLinePerName(SphinxPostTransform):
     def fold_description(self, desc):
         content = desc[-1]
         summary = next((node for node in content if isinstance(node, nodes.paragraph)), nodes.paragraph())
-        if summary.parent is not None:
+        if summary.parent is not None and not list(summary.findall(nodes.reference)):
             content.remove(summary)
         signature = desc[0]
         name = signature["ids"][0].removeprefix(f"{signature.get('module') or ''}.")
         fold = name_fold()
         desc.replace_self(fold)
-        fold += [name_line("", "", *summary.children, name=name), desc]
+        fold += [line_of(name, summary), desc]
 
     def fold_module(self, paragraph):
         """A module's docstring: its first paragraph is the line, those below it unfold."""
         fold = name_fold(ids=paragraph["ids"])
         parent, index = paragraph.parent, paragraph.parent.index(paragraph)
-        rest = []
+        rest = [paragraph.deepcopy()] if list(paragraph.findall(nodes.reference)) else []
         for node in parent[index + 1:]:
             if not isinstance(node, nodes.paragraph | nodes.bullet_list | nodes.literal_block) or node.get("ids"):
                 break
             rest.append(node)
         for node in rest:
-            parent.remove(node)
+            if node.parent is parent:
+                parent.remove(node)
         name = paragraph["ids"][0].removeprefix("module-")
         parent[index] = fold
-        fold += [name_line("", "", *paragraph.children, name=name), *rest]
+        fold += [line_of(name, paragraph), *rest]
+
+
+def line_of(name, summary):
+    """The line of a name. A link in a line that unfolds cannot be told from it, so the line has none."""
+    line = name_line("", "", *summary.deepcopy().children, name=name)
+    for link in list(line.findall(nodes.reference)):
+        link.replace_self(link.children)
+    return line
 
 
 def open_name(self, node):
