@@ -13,18 +13,21 @@ from pathlib import Path
 from docutils import nodes
 from sphinx.search.en import SearchEnglish
 
-WORDS_PER_PAGE = 150
+WORDS_PER_PAGE = 300
+# So often a word stands in a text of usual length that is half about it.
+HALF = 15
 # Pages that list what others explain.
 LISTS = {"chapters/api", "chapters/glossary", "chapters/notation", "chapters/article", "chapters/bibliography"}
 
 
 def count_words(app, doctree, docname):
-    """Count the words of a page's text, as Sphinx's search stems them."""
+    """Count the words of a page's text, stemmed."""
     if app.builder.format != "html":
         return
     language = SearchEnglish({})
     text = " ".join(node.astext() for node in doctree.findall(nodes.Text) if not is_code(node))
-    words = (language.stem(word) for word in language.split(text.lower()))
+    # Twice, as search.js does: Porter's stem of "biases" is "bias", and that of "bias" is "bia".
+    words = (language.stem(language.stem(word)) for word in language.split(text.lower()))
     counts = Counter(word for word in words if len(word) > 2 and not word.isdigit())
     if not hasattr(app, "words_of_pages"):
         app.words_of_pages = {}
@@ -32,9 +35,11 @@ def count_words(app, doctree, docname):
 
 
 def is_code(node):
-    """Whether a text is code, output or a formula."""
+    """Whether a text is code, a formula, or what code has put out."""
     while node is not None:
         if isinstance(node, nodes.literal_block | nodes.raw | nodes.math | nodes.math_block | nodes.comment):
+            return True
+        if isinstance(node, nodes.container) and node.get("nb_element") == "cell_code_output":
             return True
         node = node.parent
     return False
@@ -47,7 +52,7 @@ def weights(counts):
     result = {}
     for page, words in sorted(counts.items()):
         length = 0.3 + 0.7 * words.total() / average
-        shares = {word: times / (times + 2 * length) for word, times in words.items()}
+        shares = {word: times / (times + HALF * length) for word, times in words.items()}
         rare = {word: log(1 + len(counts) / pages_with[word]) for word in words}
         typical = sorted(words, key=lambda word: (-shares[word] * rare[word], word))[:WORDS_PER_PAGE]
         result[page] = {word: max(1, round(100 * shares[word])) for word in typical}

@@ -8,58 +8,66 @@ const LEAST_SHARE = 0.15; // of the best score; what is below is not shown
 const MOST_RESULTS = 12;
 const EXCERPT = 240;
 
+/* Twice: Porter's stem of "biases" is "bias", and that of "bias" is "bia". */
+const stemOf = (word, stemmer = new Stemmer()) => stemmer.stemWord(stemmer.stemWord(word));
+
 const stemsOf = (text) => {
   const stemmer = new Stemmer();
-  return new Set(splitQuery(text.toLowerCase()).map((word) => stemmer.stemWord(word)));
+  return new Set(splitQuery(text.toLowerCase()).map((word) => stemOf(word, stemmer)));
 };
 
-const pagesOf = (pages) => (pages === undefined ? [] : [].concat(pages));
+/* For each stem the pages that it stands on. */
+const pagesByStem = (index) => {
+  const stemmer = new Stemmer();
+  const found = new Map();
+  for (const [word, pages] of [...Object.entries(index.terms), ...Object.entries(index.titleterms)]) {
+    const stem = stemOf(word, stemmer);
+    found.set(stem, new Set([...(found.get(stem) ?? []), ...[].concat(pages)]));
+  }
+  return found;
+};
 
 /* The pages, the best last, as Sphinx expects them: [docname, title, anchor, description, score, filename]. */
 Search._performSearch = (query, searchTerms, excludedTerms) => {
   document.getElementById("search-progress")?.replaceChildren();
   const index = Search._index;
   const count = index.docnames.length;
-  const known = [...searchTerms].filter((term) => pagesOf(index.terms[term]).length + pagesOf(index.titleterms[term]).length);
-  const rarity = (term) =>
-    Math.log(1 + count / Math.max(1, new Set([...pagesOf(index.terms[term]), ...pagesOf(index.titleterms[term])]).size));
-  const shareOf = (stems) => {
-    const found = known.filter((term) => stems.has(term));
-    return found.reduce((sum, term) => sum + rarity(term), 0);
-  };
-
-  const headings = index.docnames.map(() => ({ score: 0, title: null, anchor: "" }));
-  for (const [title, places] of Object.entries(index.alltitles)) {
+  const pagesWith = pagesByStem(index);
+  const known = [...new Set([...searchTerms].map((term) => stemOf(term)))].filter((term) => pagesWith.has(term));
+  const rarity = (term) => Math.log(1 + count / pagesWith.get(term).size);
+  // The best heading of each page; one that is about little else is worth more.
+  const inHeading = (title) => {
     const stems = stemsOf(title);
-    // A heading that is about little else is worth more.
-    const score = shareOf(stems) * (0.6 + 0.4 * (known.filter((term) => stems.has(term)).length / stems.size));
+    const found = known.filter((term) => stems.has(term));
+    const share = 0.6 + (0.4 * found.length) / stems.size;
+    return { found: new Set(found), share, score: share * found.reduce((sum, term) => sum + rarity(term), 0) };
+  };
+  const headings = index.docnames.map(() => ({ found: new Set(), share: 0, score: 0, title: null, anchor: "" }));
+  for (const [title, places] of Object.entries(index.alltitles)) {
+    const heading = inHeading(title);
     for (const [page, anchor] of places) {
-      if (index.titles[page] !== title && score > headings[page].score)
-        headings[page] = { score, title, anchor: anchor === null ? "" : `#${anchor}` };
+      if (index.titles[page] !== title && heading.score > headings[page].score)
+        headings[page] = { ...heading, title, anchor: anchor === null ? "" : `#${anchor}` };
     }
   }
 
   const results = index.docnames.map((docname, page) => {
     const words = Search.words[docname] ?? {};
-    const titleStems = stemsOf(index.titles[page]);
-    const inTitle = shareOf(titleStems) * (0.6 + 0.4 * (known.filter((term) => titleStems.has(term)).length / titleStems.size));
+    const pageTitle = inHeading(index.titles[page]);
     const heading = headings[page];
-    let text = 0;
-    let found = 0;
-    for (const term of known) {
-      const mentioned = pagesOf(index.terms[term]).includes(page) || pagesOf(index.titleterms[term]).includes(page);
-      if (mentioned) found += rarity(term);
-      text += rarity(term) * (((words[term] ?? 0) / 100) * PART.text + (mentioned ? PART.mentioned : 0));
-    }
-    const all = known.reduce((sum, term) => sum + rarity(term), 0);
-    const complete = all ? (found / all) ** 2 : 0;
+    // How much the page is about each word; a page that is about all of them counts more than one about a single one.
+    const about = known.map((term) => {
+      return rarity(term) * (PART.title * pageTitle.share * pageTitle.found.has(term)
+        + PART.heading * heading.share * heading.found.has(term)
+        + (PART.text * (words[term] ?? 0)) / 100 + PART.mentioned * pagesWith.get(term).has(page));
+    });
     const list = Search.lists.includes(docname) ? LIST_PAGE : 1;
-    const score = (PART.title * inTitle + PART.heading * heading.score + text) * complete * list;
-    const section = heading.title !== null && heading.score > inTitle;
+    const score = list * (about.reduce((sum, each) => sum + each, 0) + known.length * Math.min(...about));
+    const section = heading.title !== null && heading.score > pageTitle.score;
     const title = section ? `${index.titles[page]} > ${heading.title}` : index.titles[page];
     return [docname, title, section ? heading.anchor : "", null, score, index.filenames[page]];
   });
-  const excluded = (page) => [...excludedTerms].some((term) => pagesOf(index.terms[term]).includes(page));
+  const excluded = (page) => [...excludedTerms].some((term) => pagesWith.get(stemOf(term))?.has(page));
   const ranked = results
     .filter((result, page) => result[4] > 0 && !excluded(page))
     .sort((one, other) => other[4] - one[4]);
@@ -77,7 +85,7 @@ Search.makeSearchSummary = (html, keywords) => {
   const texts = [...article.querySelectorAll("p, li, dd, figcaption")]
     .map((node) => node.textContent.replace(/\s+/g, " ").trim())
     .filter((text) => text.length > 40);
-  const hits = (text) => [...keywords].filter((term) => stemsOf(text).has(term)).length;
+  const hits = (text) => [...keywords].filter((term) => stemsOf(text).has(stemOf(term))).length;
   const best = texts.reduce((one, other) => (hits(other) > hits(one) ? other : one), texts[0] ?? "");
   if (!best) return null;
   const first = Math.max(0, Math.min(...[...keywords].map((term) => best.toLowerCase().indexOf(term)).filter((at) => at >= 0)));
