@@ -32,9 +32,11 @@ PANELS = """() => [...document.querySelectorAll(".text_html:has(.convlib-figure)
     .map((node) => getComputedStyle(node).backgroundColor)
     .filter((colour) => colour !== "rgba(0, 0, 0, 0)")"""
 
-# Boxes of code whose lines are longer than the box: part of them cannot be read without scrolling.
+# Boxes of code whose lines are longer than the box: part of them cannot be read without scrolling. What code prints, with
+# its tables, may scroll on a phone, if it can be reached by keyboard.
 CLIPPED_CODE = """() => [...document.querySelectorAll("div.highlight pre")]
     .filter((box) => box.scrollWidth > box.clientWidth + 1)
+    .filter((box) => innerWidth > 767 || !box.closest(".cell_output") || box.tabIndex !== 0)
     .map((box) => box.textContent.trim().slice(0, 60))"""
 
 # What can be reached by keyboard, but looks the same when it is.

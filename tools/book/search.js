@@ -1,8 +1,8 @@
 /* The ranking of the search page and its excerpts, in place of Sphinx's. Sphinx puts this file below its own
    (html_search_scorer); tools/book/finding.py adds Search.words, for each page the words that it is about. */
 
-// How much the parts of a page count, when a word that is searched for stands in them.
-const PART = { title: 3, heading: 1.2, text: 2, mentioned: 0.1 };
+// How much the parts of a page count, when a word that is searched for stands in them; its address is one of them.
+const PART = { title: 3, name: 1.5, heading: 1.2, text: 2, mentioned: 0.1 };
 const LIST_PAGE = 0.4; // the glossary and its like name everything and explain little
 const LEAST_SHARE = 0.15; // of the best score; what is below is not shown
 const MOST_RESULTS = 12;
@@ -54,10 +54,12 @@ Search._performSearch = (query, searchTerms, excludedTerms) => {
   const results = index.docnames.map((docname, page) => {
     const words = Search.words[docname] ?? {};
     const pageTitle = inHeading(index.titles[page]);
+    const name = stemsOf(docname.split("/").pop().replaceAll("_", " "));
     const heading = headings[page];
     // How much the page is about each word; a page that is about all of them counts more than one about a single one.
     const about = known.map((term) => {
       return rarity(term) * (PART.title * pageTitle.share * pageTitle.found.has(term)
+        + PART.name * name.has(term)
         + PART.heading * heading.share * heading.found.has(term)
         + (PART.text * (words[term] ?? 0)) / 100 + PART.mentioned * pagesWith.get(term).has(page));
     });
