@@ -158,7 +158,8 @@ def test_a_fold_is_opened_by_keyboard_and_by_a_link_to_what_it_holds(visit):
 
 def test_copied_code_is_the_whole_cell_with_its_docstring(visit):
     page, _ = visit("chapters/one_kernel.html", permissions=["clipboard-read", "clipboard-write"])
-    listing = page.locator("div.highlight:has(details.docstring)").first
+    label = page.locator("details.docstring summary", has_text="Returns")
+    listing = page.locator("div.highlight", has=label).first
     page.evaluate("() => document.querySelectorAll('details.hide').forEach((fold) => (fold.open = true))")
     listing.hover()
     listing.locator("button.copybtn").click()
