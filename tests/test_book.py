@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import unquote, urlsplit
 
+import chapter
 import export
 import nbformat
 import pytest
@@ -473,6 +474,19 @@ def test_the_reading_time():
     assert reading_time.minutes(notebook) == 15
     assert reading_time.state(notebook) and reading_time.stated(notebook) == 15
     assert not reading_time.state(notebook)
+
+
+def test_storing_a_chapter_writes_its_reading_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(chapter, "execute", lambda *arguments: None)
+    path = tmp_path / "chapters" / "one.ipynb"
+    path.parent.mkdir()
+    text = nbformat.v4.new_markdown_cell("word " * 1500 + "\n\n**Reading time:** 99 minutes.", id="kept")
+    nbformat.write(nbformat.v4.new_notebook(cells=[text]), path)
+    assert chapter.main(["run", str(path), "--root", str(tmp_path)]) == 0
+    stored = path.read_text(encoding="utf-8")
+    assert reading_time.stated(nbformat.reads(stored, as_version=4)) == 10
+    assert chapter.main(["run", str(path), "--root", str(tmp_path)]) == 0
+    assert path.read_text(encoding="utf-8") == stored
 
 
 # --- the page of all names ----------------------------------------------------------------------------------

@@ -32,8 +32,8 @@ PANELS = """() => [...document.querySelectorAll(".text_html:has(.convlib-figure)
     .map((node) => getComputedStyle(node).backgroundColor)
     .filter((colour) => colour !== "rgba(0, 0, 0, 0)")"""
 
-# Boxes of code whose lines are longer than the box: part of them cannot be read without scrolling. What code prints, with
-# its tables, may scroll on a phone, if it can be reached by keyboard.
+# Boxes of code whose lines are longer than the box: part of them cannot be read without scrolling. What code prints,
+# with its tables, may scroll on a phone, if it can be reached by keyboard.
 CLIPPED_CODE = """() => [...document.querySelectorAll("div.highlight pre")]
     .filter((box) => box.scrollWidth > box.clientWidth + 1)
     .filter((box) => innerWidth > 767 || !box.closest(".cell_output") || box.tabIndex !== 0)

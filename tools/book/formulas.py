@@ -24,7 +24,7 @@ SIGNS = {*range(0x20, 0x7F), *range(0x391, 0x3D7), *range(0x1D434, 0x1D468), *ra
 
 # What math-core does not know: room between two rows.
 ROW_WITH_ROOM = re.compile(r"\\\\\[[^]]*\]")
-# A sign that begins a row, as TeX has it: with nothing on both sides. Browsers would set it as a prefix.
+# A sign that begins a row, as TeX has it: with nothing on both sides. Browsers would set it close to what follows.
 BETWEEN_NOTHING = re.compile(r"<mrow></mrow><mo>([+−])</mo><mrow></mrow>")
 BOXED = re.compile(r'<menclose notation="box">(.*)</menclose>', re.DOTALL)
 
@@ -35,7 +35,7 @@ def mathml(tex, display):
         tex = rf"\begin{{aligned}}{tex}\end{{aligned}}"
     tex = ROW_WITH_ROOM.sub(r"\\\\ \\\\", tex)
     result = LatexToMathML().convert_with_local_state(tex, displaystyle=display)
-    result = BETWEEN_NOTHING.sub(r'<mo form="infix" lspace="0.2222em" rspace="0.2222em">\1</mo>', result)
+    result = BETWEEN_NOTHING.sub(r'<mo>\1</mo><mspace width="0.2222em"></mspace>', result)
     return BOXED.sub(r'<mrow class="boxed">\1</mrow>', result)
 
 
