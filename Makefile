@@ -36,7 +36,8 @@ help:
 	@echo 'make store     execute and store every edited text, and export its code into convlib/'
 	@echo 'make rerun     execute and store every chapter again, after a change that reaches several of them'
 	@echo 'make export    write convlib/ from the chapters'
-	@echo 'make browser   open every page in Chromium (must be installed); screenshots in _build/screens'
+	@echo 'make browser   open every page in Chromium (must be installed), light, dark and as on a phone, and check that all'
+	@echo '               can read and use it; screenshots in _build/screens'
 	@echo 'make bench     measure convlib beside PyTorch and others on this machine, and show it on the performance page'
 	@echo '               (parts of it: bench-shapes, bench-layers, bench-networks; with other vectors: bench-as-avx2)'
 	@echo 'make clean     remove what was built, but not _build/text; make distclean removes that and .venv too'
@@ -142,7 +143,8 @@ parity: .venv/.with-parity
 	$(BIN)/python -m pytest tests/parity
 
 browser: _build/.book .venv/.with-browser
-	$(BIN)/python -m pytest tests/browser
+	$(BIN)/python -m pytest --numprocesses=2 tests/browser
+	$(BIN)/python tests/browser/first_paint.py
 
 # --- speed --------------------------------------------------------------------------------------------------
 

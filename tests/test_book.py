@@ -1,25 +1,39 @@
 """What must hold of the built pages: nothing from outside, nothing missing, nothing for the eye alone."""
 
-import importlib.util
+import gzip
 import json
 import re
+import sys
 from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import unquote, urlsplit
 
+import chapter
 import export
+import nbformat
 import pytest
+import reading_time
 import yaml
+from docutils import nodes
+from docutils.core import publish_doctree
 
 ROOT = Path(__file__).parents[1]
+sys.path.append(str(ROOT / "tools" / "book"))
+
+import downloads  # noqa: E402
+import extension  # noqa: E402
+import finding  # noqa: E402
+import heads  # noqa: E402
+import listings  # noqa: E402
+
 HTML = ROOT / "_build" / "html"
 CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
 CHAPTERS = [TOC["root"], *(chapter["file"] for part in TOC["parts"] for chapter in part["chapters"])]
 NOTEBOOKS = [chapter for chapter in CHAPTERS if (ROOT / f"{chapter}.ipynb").exists()]
-PAGES = [*CHAPTERS, "search", "genindex"]
+PAGES = [*CHAPTERS, "search", "genindex", "404"]
 
 # Links that name a page but ask for nothing; every other <link> makes the browser fetch its address.
 SILENT_LINKS = {"author", "canonical", "index", "license", "next", "prev", "search"}
@@ -40,7 +54,12 @@ class Page(HTMLParser):
         self.unnamed = []  # pictures that say nothing to those who cannot see them
         self.classes = set()
         self.badges = []  # pairs: the badge's text, the code below it
+        self.awaited = []  # scripts that the browser must have run before it shows anything
+        self.meta = {}  # what the page says about itself
+        self.folds = []  # the labels of what is folded
         self._open = None  # the tag whose text is being collected
+        self._listing = 0  # how many <div> are open in the listing below a badge
+        self._in_fold = False  # in the label of a fold
         self._text = ""
         self.feed(text)
         self.close()
@@ -50,6 +69,17 @@ class Page(HTMLParser):
         self.anchors |= {values[name] for name in ("id", "name") if name in values}
         self.classes |= set(values.get("class", "").split())
         self.requests += requests_of(tag, values)
+        if tag == "script" and "src" in values and not {"defer", "async"} & values.keys():
+            self.awaited.append(values["src"])
+        if tag == "meta" and "content" in values:
+            self.meta[values.get("name") or values.get("property")] = values["content"]
+        if tag == "summary":
+            self._in_fold = True
+            self.folds.append("")
+        if tag == "div" and self._listing:
+            self._listing += 1
+        elif tag == "div" and "highlight" in values.get("class", "").split() and self.badges and not self.badges[-1][1]:
+            self._listing = 1
         if tag == "a" and "href" in values:
             self.links.append(values["href"])
         if tag == "img" and not values.get("alt", "").strip():
@@ -58,14 +88,20 @@ class Page(HTMLParser):
         if is_figure or tag == "svg" and values.get("aria-hidden") != "true":
             if values.get("role") != "img" or not values.get("aria-label", "").strip():
                 self.unnamed.append(f"{tag} {values.get('class')}")
-        if tag in ("script", "style", "pre") or "export-badge" in values.get("class", "").split():
+        if tag in ("script", "style") or "export-badge" in values.get("class", "").split():
             self._open, self._text = tag, ""
 
     def handle_data(self, data):
         if self._open:
             self._text += data
+        if self._in_fold:
+            self.folds[-1] += data
+        elif self._listing:
+            self.badges[-1] = (self.badges[-1][0], self.badges[-1][1] + data)
 
     def handle_endtag(self, tag):
+        self._in_fold = self._in_fold and tag != "summary"
+        self._listing -= bool(self._listing and tag == "div")
         if tag != self._open:
             return
         self._open = None
@@ -75,9 +111,7 @@ class Page(HTMLParser):
         elif tag == "style":
             self.requests += css_addresses(self._text)
         elif tag == "p":
-            self.badges.append((self._text, None))
-        elif tag == "pre" and self.badges and self.badges[-1][1] is None:
-            self.badges[-1] = (self.badges[-1][0], self._text)
+            self.badges.append((self._text, ""))
 
 
 def requests_of(tag, values):
@@ -128,14 +162,6 @@ def page(request):
     return read_page(HTML / f"{request.param}.html")
 
 
-@cache
-def book_extension():
-    spec = importlib.util.spec_from_file_location("book_extension", ROOT / "tools" / "book" / "extension.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 # --- nothing comes from outside -----------------------------------------------------------------------------
 
 
@@ -160,15 +186,33 @@ def test_the_style_sheets_ask_for_nothing_outside():
     assert found == []
 
 
-def test_the_maths_is_local():
-    mathjax = HTML / "_static" / "mathjax"
-    assert (mathjax / "tex-chtml.js").stat().st_size > 500_000
-    assert (mathjax / "output/chtml/fonts/woff-v2/MathJax_Math-Italic.woff").is_file()
+def test_every_formula_is_mathml_and_needs_no_script():
     with_formulas = [name for name in CHAPTERS if "math" in read_page(HTML / f"{name}.html").classes]
-    assert with_formulas
+    assert len(with_formulas) > 10
     for name in with_formulas:
-        scripts = [urlsplit(address).path for address in read_page(HTML / f"{name}.html").requests]
-        assert "../_static/mathjax/tex-chtml.js" in scripts
+        text = (HTML / f"{name}.html").read_text(encoding="utf-8")
+        assert text.count("<math") == len(re.findall(r'class="math\b', text))
+    assert (HTML / "_static" / "fonts" / "book-math.woff").stat().st_size < 100_000
+    assert not list(HTML.rglob("*mathjax*"))
+
+
+# --- nobody waits -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_a_page_is_shown_before_any_script_but_a_tiny_one_has_run(name):
+    awaited = read_page(HTML / f"{name}.html").awaited
+    sizes = {address: (HTML / name).parent.joinpath(urlsplit(address).path).stat().st_size for address in awaited}
+    assert sum(sizes.values()) < 1000, sizes
+
+
+def test_what_a_page_must_have_before_it_is_shown_is_small():
+    """At 1.6 Mbit/s, 120 kB take 0.6 s; hosts compress text."""
+    page = read_page(HTML / "chapters" / "introduction.html")
+    sheets = {HTML / "chapters" / urlsplit(address).path for address in page.requests
+              if urlsplit(address).path.endswith(".css")}
+    assert len(sheets) > 3
+    assert sum(len(gzip.compress(sheet.read_bytes())) for sheet in sheets) < 120_000
 
 
 # --- nothing is missing -------------------------------------------------------------------------------------
@@ -188,7 +232,27 @@ def test_every_picture_says_what_it_shows(page):
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_every_notebook_can_be_downloaded(name):
     assert f"../_sources/{name}.ipynb" in read_page(HTML / f"{name}.html").links
-    assert json.loads((HTML / "_sources" / f"{name}.ipynb").read_text(encoding="utf-8"))["cells"]
+    cells = json.loads((HTML / "_sources" / f"{name}.ipynb").read_text(encoding="utf-8"))["cells"]
+    texts = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown"]
+    assert "convlib" in texts[0] and "PyPI belongs to another" in texts[0]
+    assert not [text for text in texts if re.search(r":::|```\{|\{(eq|numref|ref)\}`|\$\$ *\(", text)]
+
+
+def test_a_downloaded_notebook_is_plain_markdown():
+    start = ":::{solution-start} ex-a\n:class: dropdown\n:::"
+    end = ":::{solution-end}\n:::"
+    code = nbformat.v4.new_code_cell("x = 1")
+    markdown = nbformat.v4.new_markdown_cell
+    notebook = nbformat.v4.new_notebook(cells=[
+        markdown(":::{exercise-start} Predict\n:label: ex-a\n:::\n\nSee {eq}`eq-F01` and {numref}`fig-a`.\n\n"
+                 ":::{exercise-end}\n:::"),
+        markdown(f"{start}\n\nYes.\n\n{end}"), markdown(start), code, markdown(end),
+        markdown("$$\na\n$$  (eq-F01)"), markdown(":::{admonition} A slip\n:class: note\n\nHere\nit is.\n:::")])
+    downloads.plain(notebook, {"eq-F01": "1", "fig-a": "2.3"}, "where")
+    assert [cell.source for cell in notebook.cells if cell.cell_type == "markdown"] == [
+        "where", "**Exercise: Predict**\n\nSee (1) and Fig. 2.3.", "<details><summary>Solution</summary>\n\n\nYes.\n\n"
+        "\n</details>", "**Solution**", "", "$$\na \\tag{1}\n$$", "> **A slip**\n> \n> Here\n> it is."]
+    assert code.metadata["jupyter"] == {"source_hidden": True, "outputs_hidden": True}
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
@@ -233,9 +297,238 @@ def test_the_repository_buttons_are_there_if_and_only_if_its_address_is_known(na
 @pytest.mark.parametrize("address", ["", "https://example.org/someone/something"])
 def test_the_address_alone_decides_over_the_buttons(address):
     options = {"repository_url": address, "launch_buttons": {"colab_url": "https://example.org"}}
-    book_extension().show_repository_buttons(None, SimpleNamespace(html_theme_options=options))
+    extension.show_repository_buttons(None, SimpleNamespace(html_theme_options=options))
     assert options["use_edit_page_button"] == options["use_issues_button"] == bool(address)
     assert ("launch_buttons" in options) == bool(address)
+
+
+# --- what a page says about itself --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_every_page_describes_itself(name):
+    meta = read_page(HTML / f"{name}.html").meta
+    assert 40 <= len(meta["description"]) <= heads.LONGEST_DESCRIPTION + 2
+    assert meta["og:description"] == meta["description"] and meta["og:title"]
+    assert ("og:url" in meta) == ("og:image" in meta) == bool(heads.site_address(CONFIG["repository"]["url"]))
+
+
+def test_no_two_pages_describe_themselves_alike():
+    said = [read_page(HTML / f"{name}.html").meta["description"] for name in CHAPTERS]
+    assert len(set(said)) == len(said)
+
+
+def test_the_picture_of_a_card_has_the_size_that_is_promised():
+    header = (HTML / heads.CARD).read_bytes()[:24]
+    assert header[1:4] == b"PNG" and [int.from_bytes(header[at:at + 4]) for at in (16, 20)] == [1200, 630]
+
+
+@pytest.mark.parametrize("repository, address", [
+    ("", ""),
+    ("https://github.com/Someone/course", "https://someone.github.io/course/"),
+    ("https://github.com/someone/course.git", "https://someone.github.io/course/"),
+    ("https://github.com/someone/someone.github.io", "https://someone.github.io/"),
+    ("https://gitlab.com/someone/course", ""),
+    ("https://github.com/someone", ""),
+])
+def test_the_address_of_the_pages_follows_from_the_one_of_the_repository(repository, address):
+    config = SimpleNamespace(html_baseurl="", html_theme_options={"repository_url": repository})
+    heads.set_address(None, config)
+    assert config.html_baseurl == address
+    config = SimpleNamespace(html_baseurl="https://example.org/", html_theme_options={"repository_url": repository})
+    heads.set_address(None, config)
+    assert config.html_baseurl == "https://example.org/"
+
+
+def site_of(address, folder):
+    """An application that has built two pages and the one for what is missing."""
+    (folder / "404.html").write_text('<link href="_static/a.css"><a href="#top"><a href="chapters/a.html">')
+    builder = SimpleNamespace(format="html", get_target_uri=lambda name: f"{name}.html")
+    config = SimpleNamespace(html_baseurl=address, html_title="Book", root_doc="chapters/a")
+    titles = {"chapters/a": nodes.title("", "A & B")}
+    return SimpleNamespace(builder=builder, config=config, outdir=str(folder),
+                           env=SimpleNamespace(found_docs={"chapters/a", "chapters/b", "search"}, titles=titles))
+
+
+def test_with_an_address_there_is_a_map_and_the_404_page_works_in_every_folder(tmp_path):
+    heads.write_site_files(site_of("https://example.org/book/", tmp_path), None)
+    site_map = (tmp_path / "sitemap.xml").read_text()
+    assert re.findall("<loc>(.*?)</loc>", site_map) == [
+        f"https://example.org/book/chapters/{name}.html" for name in "ab"]
+    assert (tmp_path / "404.html").read_text() == (
+        '<link href="/book/_static/a.css"><a href="#top"><a href="/book/chapters/a.html">')
+
+
+def test_without_an_address_no_page_claims_one(tmp_path):
+    heads.write_site_files(site_of("", tmp_path), None)
+    assert not (tmp_path / "sitemap.xml").exists()
+    assert 'href="chapters/a.html"' in (tmp_path / "404.html").read_text()
+
+
+@pytest.mark.parametrize("address, expected", [
+    ("", {"og:title": "A", "og:url": None, "twitter:card": "summary"}),
+    ("https://example.org/", {"og:url": "https://example.org/chapters/a.html", "twitter:card": "summary_large_image",
+                              "og:image": "https://example.org/_static/card.png"}),
+])
+def test_the_card_of_a_page(address, expected, tmp_path):
+    document = publish_doctree("Title\n=====\n\nA\n-\n\n*How it looks.*\n\n**What you will be able to do:** see "
+                               "more. **Before you start:** nothing.\n\nB\n-\n\nMore.")
+    context = {"title": "<em>A</em>"}
+    heads.add_metatags(site_of(address, tmp_path), "chapters/a", "", context, document)
+    meta = Page(context["metatags"]).meta
+    assert meta["description"] == "How it looks. See more."
+    assert {name: meta.get(name) for name in expected} == expected
+
+
+def test_the_theme_still_has_the_script_that_is_taken_out():
+    import pydata_sphinx_theme
+
+    macros = (Path(pydata_sphinx_theme.__file__).parent / "theme/pydata_sphinx_theme/static/webpack-macros.html")
+    text = macros.read_text(encoding="utf-8")
+    assert len(heads.ICON_SCRIPT.findall(text)) == 1
+    assert "fontawesome.js" not in heads.without_icon_script(text) and "bootstrap.js" in text
+
+
+# --- code ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_every_fold_says_what_it_holds(name):
+    folds = read_page(HTML / f"{name}.html").folds
+    vague = [label for label in folds if label in ("Code", "Code:") or "Toggle" in label or "Show code" in label]
+    assert folds and not vague
+    cells = nbformat.read(ROOT / f"{name}.ipynb", as_version=4).cells
+    hidden = [cell for cell in cells if {"hide-input", "hide-cell"} & set(cell.metadata.get("tags", []))]
+    assert len(folds) >= len(hidden)
+
+
+@pytest.mark.parametrize("source, subject", [
+    ("import numpy as np\nfrom convlib import figures", "imports of numpy, convlib"),
+    ("HOUSE_IMAGE = [1]\nHOUSE_KERNELS = {}", "HOUSE_IMAGE, HOUSE_KERNELS"),
+    ("import numpy\nclass House:\n    pass\n\ndef house():\n    pass", "House, house"),
+    ("a, b = 1, 2\nprint(a)", "a, b"),
+    ("figures.grids(np.zeros(3))", "figures.grids, np.zeros"),
+    ("a = b = c = d = e = f = 1", "a, b, c, d and 2 more"),
+    ("%%timeit\nx(", "%%timeit"),
+    ("assert 1 == 1", "assert 1 == 1"),
+])
+def test_the_subject_of_a_cell(source, subject):
+    assert listings.subject(source) == subject
+
+
+DOCSTRING = '''def f(x):
+    """Say what it does,
+    in two lines.
+
+    Parameters
+    ----------
+    x : int
+        A number.
+
+    Raises
+    ------
+    ValueError
+    """
+    return x'''
+
+
+def test_a_docstring_is_folded_below_its_summary():
+    assert listings.docstring_folds(DOCSTRING) == [(4, 13, "docstring: Parameters, Raises")]
+    assert listings.docstring_folds('def f():\n    """Short."""') == []
+    more = 'def f():\n    """Short.\n\n    More.\n    """'
+    assert listings.docstring_folds(more) == [(3, 5, "docstring: 2 more lines")]
+
+
+def test_a_listing_in_lines_and_folds_is_the_same_text():
+    html = f'<div class="highlight"><pre><span></span>{DOCSTRING}\n</pre></div>\n'
+    for folds in ([], listings.docstring_folds(DOCSTRING)):
+        boxed = listings.in_lines(html, folds)
+        shown = re.sub("<summary>.*?</summary>", "", boxed)
+        assert re.sub("<[^>]*>", "", shown).strip() == DOCSTRING
+        assert boxed.count('class="line"') == len(DOCSTRING.split("\n"))
+        assert boxed.count("<summary>") == len(folds)
+    assert 'style="--in:4"' in boxed
+
+
+# --- reading times ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_a_chapter_states_the_reading_time_that_follows_from_it(name):
+    """If this fails: python tools/reading_time.py writes the minutes."""
+    notebook = nbformat.read(ROOT / f"{name}.ipynb", as_version=4)
+    assert reading_time.stated(notebook) in (None, reading_time.minutes(notebook))
+
+
+def test_most_chapters_state_one():
+    assert sum(reading_time.stated(nbformat.read(ROOT / f"{name}.ipynb", as_version=4)) is not None
+               for name in NOTEBOOKS) >= len(NOTEBOOKS) - 2
+
+
+def test_the_reading_time():
+    text = nbformat.v4.new_markdown_cell("word " * 2000 + "\n**Reading time:** 99 minutes.")
+    code = nbformat.v4.new_code_cell(DOCSTRING + "\n\n" + "\n".join(f"x = {n}" for n in range(58)))
+    folded = nbformat.v4.new_code_cell("x = 1\n" * 600, metadata={"tags": ["hide-input"]})
+    notebook = nbformat.v4.new_notebook(cells=[text, code, folded])
+    assert reading_time.lines_of(code.source) == 3 + 58
+    assert reading_time.minutes(notebook) == 15
+    assert reading_time.state(notebook) and reading_time.stated(notebook) == 15
+    assert not reading_time.state(notebook)
+
+
+def test_storing_a_chapter_writes_its_reading_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(chapter, "execute", lambda *arguments: None)
+    path = tmp_path / "chapters" / "one.ipynb"
+    path.parent.mkdir()
+    text = nbformat.v4.new_markdown_cell("word " * 1500 + "\n\n**Reading time:** 99 minutes.", id="kept")
+    nbformat.write(nbformat.v4.new_notebook(cells=[text]), path)
+    assert chapter.main(["run", str(path), "--root", str(tmp_path)]) == 0
+    stored = path.read_text(encoding="utf-8")
+    assert reading_time.stated(nbformat.reads(stored, as_version=4)) == 10
+    assert chapter.main(["run", str(path), "--root", str(tmp_path)]) == 0
+    assert path.read_text(encoding="utf-8") == stored
+
+
+# --- the page of all names ----------------------------------------------------------------------------------
+
+API = HTML / "chapters" / "api.html"
+
+
+def test_every_name_of_the_library_is_one_line_with_a_summary():
+    import convlib
+
+    lines = [label for label in read_page(API).folds if not label.startswith(("docstring:", "Code"))]
+    names = [line.split()[0] for line in lines]
+    assert {name for name in convlib.__all__ if not hasattr(getattr(convlib, name), "__path__")
+            and callable(getattr(convlib, name))} <= {name.rpartition(".")[2] for name in names}
+    assert [line for line in lines if len(line.split()) < 4] == []
+
+
+def test_sources_on_the_page_of_names_are_links():
+    # In the lines themselves a link could not be told from the fold.
+    text = re.sub("<summary>.*?</summary>", "", API.read_text(encoding="utf-8"), flags=re.DOTALL)
+    assert len(re.findall(r"[Cc]hapter\s+“<a [^>]*href=", text)) > 50
+    assert not re.findall(r"[Cc]hapter\s+“[^<]", text)
+    assert re.search(r'href="learning_flow.html#equation-eq-f12">F12</a>', text)
+    assert not re.search(r"shape<|\*input_size\*|shape<cite>", text)
+
+
+# --- the search ---------------------------------------------------------------------------------------------
+
+
+def test_the_words_of_a_page_are_those_that_it_is_about():
+    from collections import Counter
+
+    counts = {"one": Counter(kernel=20, turn=10, the=100), "two": Counter(kernel=2, bias=15, the=100)}
+    words = finding.weights(counts)
+    assert words["one"]["kernel"] > words["two"]["kernel"] and "turn" not in words["two"]
+
+
+def test_words_of_code_and_formulas_are_not_counted():
+    document = publish_doctree("A word.\n\n::\n\n  kernel = 1\n\n:math:`kernel`")
+    app = SimpleNamespace(builder=SimpleNamespace(format="html"))
+    finding.count_words(app, document, "a")
+    assert app.words_of_pages["a"] == {"word": 1}
 
 
 # --- the checks above do find what they look for ------------------------------------------------------------
@@ -304,5 +597,6 @@ def test_a_link_to_nowhere_is_found(tmp_path):
 
 def test_a_badge_belongs_to_the_code_below_it():
     text = ('<pre>before</pre><p class="export-badge">goes into <a href="x"><code>y.py</code></a></p>'
-            "<pre>a <span>= 1</span></pre><pre>after</pre>")
-    assert Page(text).badges == [("goes into y.py", "a = 1")]
+            '<div class="highlight"><div><pre>a <span>= 1</span>\n</pre><details><summary>x</summary><pre>b</pre>'
+            "</details></div></div><pre>after</pre>")
+    assert Page(text).badges == [("goes into y.py", "a = 1\nb")]

@@ -5,7 +5,8 @@
     python tools/chapter.py run   chapters/one_kernel.ipynb      execute a stored notebook again, in place
 
 A bare name, one_kernel, does for either path.
-The text is MyST Markdown. Nothing random or volatile is stored: a second run gives the same bytes.
+The text is MyST Markdown. Nothing random or volatile is stored: a second run gives the same bytes. The reading time
+that a chapter states is counted anew (tools/reading_time.py).
 What is written is read back first. A notebook or a text that would come back as something else is refused, and
 then nothing is changed.
 """
@@ -21,6 +22,7 @@ from pathlib import Path
 
 import jupytext
 import nbformat
+import reading_time
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
@@ -93,6 +95,8 @@ def store(notebook, path, root, text_path=None):
     text = proved_text(nbformat.reads(content_of(notebook, path), as_version=4), shown(path, root))
     if text_path:
         check_all_is_read(text_path, text)
+    if reading_time.state(notebook):
+        notebook = normalised(notebook, path.stem, known_cells)
     path.parent.mkdir(parents=True, exist_ok=True)
     execute(notebook, shown(path, root), path.parent)
     nbformat.validate(notebook)

@@ -1,40 +1,20 @@
 """The course's own Sphinx extension: what the pages need and _config.yml cannot say.
 
-Offline maths, badges on exported cells, buttons that wait for the repository's address.
+Here: badges on exported cells, buttons that wait for the repository's address, small repairs of the theme. The rest is
+beside it: formulas (MathML), listings (code), heads (what a page says about itself), finding (the search), names (the
+page of all names), downloads (the notebooks that a page offers).
 """
 
-import importlib.resources
 import json
-from pathlib import Path
-from shutil import copyfile
 
+import downloads
+import finding
+import formulas
+import heads
+import listings
+import names
 from docutils import nodes
-
-API_PAGE = "chapters/api"
-
-# What a page with formulas can ask for: the TeX to CHTML bundle, its fonts, and what it loads on demand.
-MATHJAX_FILES = ("tex-chtml.js", "output/chtml/fonts/woff-v2/*.woff", "input/tex/extensions/*.js")
-
-
-def use_local_mathjax(app, config):
-    """Point the pages at the copy that `copy_mathjax` makes, instead of a CDN."""
-    config.mathjax_path = "mathjax/tex-chtml.js"
-
-
-def copy_mathjax(app, exception):
-    """Copy the part of MathJax that is needed (2 MB of 31) from the installed sphinx-mathjax-offline."""
-    if exception or app.builder.format != "html":
-        return
-    source = Path(str(importlib.resources.files("sphinx-mathjax-offline"))) / "static" / "mathjax"
-    target = Path(app.outdir) / "_static" / "mathjax"
-    for pattern in MATHJAX_FILES:
-        files = sorted(source.glob(pattern))
-        if not files:
-            raise FileNotFoundError(f"sphinx-mathjax-offline has no {pattern}: its layout has changed")
-        for file in files:
-            copy = target / file.relative_to(source)
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            copyfile(file, copy)
+from names import API_PAGE
 
 
 def show_repository_buttons(app, config):
@@ -88,10 +68,31 @@ def badge(app, docname, module):
     return nodes.paragraph("", "", nodes.Text("goes into "), label, classes=["export-badge"])
 
 
+def drop_empty_heads(app, doctree):
+    """A Markdown table has a head, even an empty one; a reader of tables announces it."""
+    for head in list(doctree.findall(nodes.thead)):
+        if not head.astext().strip():
+            head.parent.remove(head)
+
+
+def visit_entry(self, node):
+    """A cell without words heads nothing."""
+    type(self).visit_entry(self, node)
+    if isinstance(node.parent.parent, nodes.thead) and not node.astext().strip():
+        self.body[-1] = self.body[-1].replace("<th", "<td", 1)
+        self.context[-1] = self.context[-1].replace("</th", "</td", 1)
+
+
+def depart_entry(self, node):
+    type(self).depart_entry(self, node)
+
+
 def setup(app):
-    app.connect("config-inited", use_local_mathjax)
+    for part in (downloads, finding, formulas, heads, listings, names):
+        part.setup(app)
+    app.add_node(nodes.entry, override=True, html=(visit_entry, depart_entry))
     app.connect("config-inited", show_repository_buttons)
     app.connect("config-inited", show_title_beside_logo)
+    app.connect("doctree-read", drop_empty_heads)
     app.connect("doctree-resolved", badge_exported_cells)
-    app.connect("build-finished", copy_mathjax)
-    return {"parallel_read_safe": True, "parallel_write_safe": True}
+    return {"parallel_read_safe": True, "parallel_write_safe": False}
