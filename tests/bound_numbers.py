@@ -152,6 +152,9 @@ def polynomial(node):
 def canonical(text):
     """An expression of letters and numbers in one form, or None if it is none."""
     text = re.sub(r"\\frac\{([^{}]+)\}\{([^{}]+)\}", r"((\1)/(\2))", plain(text))
+    text = text.replace(r"\boxed", "").strip()
+    while text.count("}") > text.count("{") and text.endswith("}"):
+        text = text[:-1].strip()
     text = re.sub(r"\\([a-zA-Z]+)", r"\1", text).replace("^", "**").replace("{", "(").replace("}", ")").replace("'", "_")
     text = re.sub(r"(?<![\w.])(\d+) ?(?=[A-Za-z(])", r"\1*", text)
     text = re.sub(r"\b([a-eh-zA-Z]) *(?=\()", r"\1*", text).strip(" .,;")
@@ -307,6 +310,7 @@ class Section:
         self.named = {}  # name of a setting -> the numbers it is given
         self.symbols = set()  # symbols at places in numbers
         self.expressions = set()  # (family, form)
+        self.displays = []  # (formula without a label, its expressions)
         self.has_code = False
 
     def add_code(self, source, outputs, figure):
@@ -322,6 +326,10 @@ class Section:
             for each in ("iter", "test", "items") if isinstance(node, ast.For | ast.If | ast.While) else ():
                 for kind, numbers in runs_of(getattr(node, each)) if hasattr(node, each) else ():
                     self.add(kind, numbers)
+            if isinstance(node, ast.Assign):
+                self.add_names(node.targets[0], node.value)
+            if isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.Eq):
+                self.add_names(node.left, node.comparators[0])
             if isinstance(node, ast.keyword) and node.arg:
                 self.named.setdefault(node.arg.rstrip("s"), set()).update(n for _, run in runs_of(node.value) for n in run)
             if isinstance(node, ast.BinOp):
@@ -342,6 +350,13 @@ class Section:
                 if not text.startswith(("Figure:", "<")):
                     for line in text.splitlines():
                         self.add("output", numbers_in(line))
+
+    def add_names(self, target, value):
+        """Note that a name is, or must be, a number."""
+        pairs = zip(target.elts, value.elts) if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple) else [(target, value)]
+        for one, other in pairs:
+            if isinstance(one, ast.Name) and constant(other) is not None:
+                self.named.setdefault(one.id, set()).add(constant(other))
 
     def add_equation(self, latex):
         self.symbols |= {re.sub(r"\s", "", match[0]) for match in INDEXED.finditer(plain(latex))}
@@ -411,6 +426,10 @@ class Chapter:
             self.equations.setdefault(number, Section()).add_equation(latex)
             self.whole.add_equation(latex)
         self.pieces += [Piece(number, "prose", each, len(self.sections) - 1) for each in sentences(text)]
+        for latex in re.findall(r"\$\$((?:(?!\$\$).)+)\$\$", LABELLED.sub(" ", text), re.DOTALL):
+            shown = Section()
+            shown.add_equation(latex)
+            self.sections[-1].displays.append((" ".join(latex.split()), shown.expressions))
 
     def read_code(self, number, cell, source):
         outputs, here = cell.get("outputs", []), len(self.sections) - 1
@@ -467,10 +486,16 @@ class Chapter:
                     return True
             return not statement.strict and all(self.binds_numbers(piece, (value,), statement) for value in values)
         [value] = values
+        if value == 0:  # whatever is zero somewhere in the section
+            return any(0 in found for section, _ in offered for found in section.values.values())
         if isinstance(value, int) and abs(value) <= SMALL:
             if statement.place:
                 offered = [(section, ("index", "code", *kinds)) for section, kinds in offered]
-            if statement.setting:
+            if statement.setting.startswith("="):
+                known = self.sections[piece.section].named.get(statement.setting[1:], ())
+                if known:
+                    return value in known
+            elif statement.setting:
                 return any(value in section.named.get(statement.setting, ()) for section in (self.sections[piece.section], self.whole))
             return any(value in section.values[kind] for section, kinds in offered[:-1] for kind in kinds)
         known = {found for section, _ in offered for kind in section.values for found in section.values[kind]}
@@ -488,7 +513,8 @@ class Chapter:
             return False
         in_sentence = [self.forms_in(label) for label in re.findall(r"\{eq\}`([\w-]+)`", piece.text)]
         in_cell = [forms_of(self.equations.get(piece.cell, Section()).expressions)]
-        for forms in (*in_sentence, *in_cell, forms_of(known)):
+        shown = set().union(*(found for latex, found in self.sections[piece.section].displays if latex not in piece.text))
+        for forms in (*in_sentence, *in_cell, forms_of(known), forms_of(known | shown)):
             if statement.expression in forms and not twins & forms:
                 return True
         return False
@@ -619,6 +645,11 @@ def statements(text):
         return f" {rest} "
 
     text = MATH.sub(math_or_code, text)
+    for match in re.finditer(r"(?<![\w'.])(?:[b-z]|\d+)(?: ?[-+*] ?\(?(?:[b-z]|\d+)(?![\w'])\)?)+(?![\w'])", text):
+        known = canonical(match[0])
+        if known and len(known) > 1 and any(key for key, _ in known):
+            found.append(Statement(match[0], (), expression=known))
+            text = text.replace(match[0], " " * (len(match[0]) - 1) + ";", 1)
     text = equalities(text, found)
     text = side_by_side(text, found)
     text = fractions(text, found)
@@ -638,11 +669,11 @@ def single(match, text):
             values = [(value_of(str(value * factor)),)]
     if " " in match[0]:
         values.append(tuple(value_of(each) for each in match[0].split()))
-    place = re.search(r"\b(?:rows?|columns?|channels?|places?|cells?|layers?|outputs?|indices|index|axis|axes) \(?$", text[: match.start()])
-    if place and re.match("channel|layer|output", place[0]):
+    place = re.search(r"(?i)\b(?:rows?|columns?|channels?|places?|cells?|layers?|outputs?|indices|index|axis|axes) \(?$", text[: match.start()])
+    if place and re.match("(?i)channel|layer|output", place[0]):
         values.append((value - 1,))  # counted from one
-    setting = re.search(r"\b(padding|stride|dilation|groups?)(?: of| is|:)? \(?$", text[: match.start()])
-    return Statement(match[0], tuple(values), place=bool(place), setting=setting[1].rstrip("s") if setting else "")
+    setting = re.search(r"(?i)\b(padding|stride|dilation|groups?)(?: of| is|:)? \(?$", text[: match.start()])
+    return Statement(match[0], tuple(values), place=bool(place), setting=setting[1].lower().rstrip("s") if setting else "")
 
 
 def formula(inner, found, is_code):
@@ -662,15 +693,18 @@ def formula(inner, found, is_code):
         inner = re.sub(r"\\(?:text|mathrm|operatorname)\{(\w+)\}", r" \1", inner)
         inner = re.sub(r"\\(?:text|mathrm|operatorname)\{[^}]*\}", " ", inner)
         inner = equalities(inner, found)
+        inner = indexed(inner, found)
         for part, symbol in spans_of(inner):
             known = canonical(part)
             if re.search(r"[a-z] ?[+-] ?0(?!\d|\.)", part):
                 found.append(Statement(part.strip(), ()))
-            if known and is_expression(known) and re.search(r"[+\-\d]", part):
+            if known and len(known) > 1 and re.search(r"[+\-\d]", part):
                 found.append(Statement(part.strip(), (), expression=known, symbol=symbol))
                 inner = plain(inner).replace(part, " ; ", 1)
         inner = re.sub(r"(\\?[A-Za-z]+|\)) ?\^ ?(\d+|\{-?\d+\})(?! ?_)", r" \1 ", inner)  # a power without a base that is a number
-        inner = indexed(inner, found)
+        for match in re.finditer(r"(?<![\\\w])([a-zA-Z]) = (-?\d+(?:\.\d+)?)(?![\w.*+-])(?! ?[-+*/^])", inner):
+            found.append(Statement(match[0], ((value_of(match[2]),),), setting="=" + match[1]))
+            inner = inner.replace(match[0], " ; ", 1)
         inner = re.sub(r"(?<=[a-zA-Z])_(?:\d|\{\d\})(?!\w)", " ", inner)  # a name
         for mark in re.finditer(r"[_^]\{([^{}]*)\}|[_^](\d)", inner):
             numbers = tuple(value_of(each) for each in re.findall(r"(?<![\w.])-?\d+", mark[1] or mark[2]))
@@ -716,6 +750,8 @@ def indexed(inner, found):
     """Take out symbols at a place in numbers, such as `X^{k,1}_{3,3}`."""
     for match, channels, place in places_of(inner):
         counted = (*(channel - 1 for channel in channels), *place)
+        if re.search("[+-]", match[2] or ""):
+            found.append(Statement(match[2], (), expression=canonical(match[2]), symbol=match[1]))
         if len(counted) > 1:
             found.append(Statement(match[0], (counted,), place=True, symbol=re.sub(r"\s", "", match[0])))
             inner = inner.replace(match[0], " ; ", 1)
@@ -736,8 +772,10 @@ def equalities(text, found):
         for side in re.split(r"([=≈])", whole):
             sides.append(side)
         values = [arithmetic(side.strip(" ,.")) for side in sides[::2]]
+        if re.search(r"/ ?0(?![\d.])|/0\)", re.sub(r"\\frac\{([^{}]+)\}\{([^{}]+)\}", r"\1/\2", whole)):
+            found.append(Statement(whole, ()))
         known = [(value, side) for value, side in zip(values, sides[::2], strict=True) if value is not None]
-        if len(known) < 2 or start and re.match(r"[\w}\]^]", text[start - 1]) and known[0][1] == sides[0] and not sides[0].strip(" ,(")[:1].isdigit():
+        if len(known) < 2 or start and re.match(r"[\w}\]^]", text[start - 1]) and known[0][1] == sides[0] and not sides[0].strip(" ,.(-")[:1].isdigit():
             continue
         if values[0] is None or start and re.search(r"[\w)}\]] ?[-+*/^]? ?$", text[:start]) and re.match(r" ?[-+*/^]", whole):
             known = known[1:] if values[0] is not None else known
@@ -761,8 +799,10 @@ def side_by_side(text, found):
         (rf"[Rr]ows? ({number}),? (?:and )?columns? ({number})", True),
         (rf"[\[(]({number}), ?({number})(?:, ?({number}))?(?:, ?({number}))?(?:, ?({number}))?[\])]", True),
         (rf"(?<![\w.-])({number}(?: ?\* ?\(?{number}\)?)+)(?![\w.])", "product"),
-        (rf"(?<![\w.-])({number})(?:(?:,|;) ({number}))?(?:(?:,|;) ({number}))?(?:(?:,|;) ({number}))?,? (?:and|or|to) ({number})(?![\w.]\w)", False),
-        (rf"(?<![\w.-])({number})(?:, ({number}))(?:, ({number}))+(?![\w.]\w)", False),
+        (rf"(?<![\w.-])({number})(?:(?:,|;) ({number}))?(?:(?:,|;) ({number}))?(?:(?:,|;) ({number}))?,? (?:and|or|to) ({number})(?![\w.]\w)", "list"),
+        (rf"(?<![\w.*+/^-])({number})-(\d+)(?![\w.-]\w| ?[=*])", "list"),
+        (rf"(?<![\w.-])({number})(?:[,;] ({number}))(?:[,;] ({number}))+(?![\w.]\w)", True),
+        (rf"(?<![\w.-])({number})(?: ({number}))(?: ({number}))+(?![\w.]\w)", True),
     ]
     for pattern, strict in patterns:
         for match in list(re.finditer(pattern, text)):
@@ -774,7 +814,7 @@ def side_by_side(text, found):
                 numbers = tuple(value_of(each) for each in re.findall(rf"(?<![\w.-])(?:-(?=\d))?(?:{DIGITS})", match[0]))
                 values = (numbers,)
             if len(numbers) > 1:
-                found.append(Statement(match[0], values, strict=bool(strict)))
+                found.append(Statement(match[0], values, strict=strict is True or strict == "product" or len(numbers) > 3))
                 text = text.replace(match[0], ";" + " " * (len(match[0]) - 1), 1)
     return text
 

@@ -1,10 +1,18 @@
 """Each number in prose, tables, captions and alt texts is bound to code, or marked: `bound_numbers.py` says how."""
 
+import itertools
 import json
+import math
+import re
+from functools import cache
 from pathlib import Path
 
 import bound_numbers
+import numpy as np
 import pytest
+
+from convlib.reference import general_conv2d
+from convlib.shapes import output_size
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "chapters").glob("*.ipynb"))
@@ -123,6 +131,79 @@ def test_signs_that_change_places_are_noticed(place):
 
 def test_an_expression_beside_its_twin_must_say_whose_index_it_is():
     assert unbound(markdown(FLOW), markdown(LOOK), markdown("## Next"), markdown("Read at $p + 1 - u$.")) == ["p + 1 - u"]
+
+
+# --- labelled equations that are not the article's ---------------------------------------------------------------
+
+
+def right_side(latex, line=0):
+    """The right side of an equation, or of one line of it, as something that can be computed."""
+    latex = re.sub(r"\\boxed|\\Big|\\(?:begin|end)\{aligned\}|&|[{}]|\\text", " ", latex.split(r"\\")[line].replace(r"\frac", " "))
+    return bound_numbers.plain(latex).split("=")[-1].replace("'", "_prime")
+
+
+def check_meeting(latex):
+    """Which cell a place and a weight meet: as the loops of the library have it."""
+    rows, kernel, stride, dilation, padding = 9, 3, 2, 3, 2
+    for row in range(rows):
+        x, w = np.zeros((1, rows, 1), int), np.ones((1, 1, kernel, 1), int)
+        x[0, row] = 1
+        heard = general_conv2d(x, w, stride=(stride, 1), dilation=(dilation, 1), padding=(padding, 0))[0, :, 0]
+        for p, said in enumerate(heard):
+            met = [u for u in range(kernel) if eval(right_side(latex), {"p": p, "u": u, "s": stride, "d": dilation, "P": padding}) == row]
+            assert len(met) == said
+
+
+def check_steps_of_one(latex, line=0):
+    """p, u and r belong together as in the chapter on the settings, with steps of one."""
+    left = "p" if "p" in latex.split("=")[0] else "r"
+    for r, u, P, kh in np.ndindex(6, 5, 4, 5):
+        values = {"r": r, "u": u, "P": P, "kh": kh, "p": r + P - u, "u_prime": kh - 1 - u}
+        assert eval(right_side(latex, line), values) == values[left]
+
+
+def check_both_lines(latex):
+    check_steps_of_one(latex)
+    check_steps_of_one(latex, 1)
+
+
+def check_size(latex):
+    """How many outputs: as the library counts."""
+    text = re.sub(r"\\Big|\\boxed", "", latex).strip().removeprefix("{").removesuffix("}")
+    text = bound_numbers.plain(text.replace(r"\rfloor", r" \rfloor")).replace("P'", "Q")
+    text = re.sub(r"\\frac\{(.*?)\}\{(.*?)\}", r"((\1)/(\2))", text)
+    for n, m, s, d, P, Q in itertools.product((7, 8, 9), (1, 2, 3), (1, 2, 3), (1, 2), (0, 1), (0, 2)):
+        size = output_size(n, m, s, (P, Q), d)
+        assert eval(text, {"floor": math.floor, "n": n, "m": m, "s": s, "d": d, "P": P, "Q": Q}) == size
+
+
+OTHER_EQUATIONS = {
+    "meeting": check_meeting, "output-size": check_size, "turn-forward": check_steps_of_one,
+    "turn-gather": check_steps_of_one, "turn-correlation": check_both_lines,
+}
+
+
+@pytest.mark.parametrize("label", OTHER_EQUATIONS)
+def test_an_equation_of_the_course_says_what_the_code_does(label):
+    OTHER_EQUATIONS[label](labelled()[label])
+
+
+@pytest.mark.parametrize(("label", "printed", "slip"), [
+    ("meeting", "- P", "+ P"), ("meeting", "u \\cdot d", "u \\cdot s"), ("output-size", "- 1}", "+ 1}"), ("output-size", "+ P'", "- P'"),
+    ("turn-forward", "+ u", "- u"), ("turn-gather", "+ P", "- P"), ("turn-correlation", "- 1 - P", "- 1 + P"),
+])
+def test_a_slip_in_an_equation_of_the_course_is_noticed(label, printed, slip):
+    latex = labelled()[label]
+    assert printed in latex
+    with pytest.raises(AssertionError):
+        OTHER_EQUATIONS[label](latex.replace(printed, slip))
+
+
+@cache
+def labelled():
+    """All labelled equations: label -> LaTeX."""
+    cells = [cell for path in NOTEBOOKS for cell in bound_numbers.cells_of(path) if cell["cell_type"] == "markdown"]
+    return {label: latex for cell in cells for latex, label in bound_numbers.LABELLED.findall("".join(cell["source"]))}
 
 
 def test_json_of_open_numbers_is_stored_as_the_command_writes_it():
