@@ -302,6 +302,15 @@ def family_of(symbol):
     return next((family for family, names in FAMILIES.items() if re.fullmatch(names, symbol.strip())), "")
 
 
+@cache
+def shown_numbers(html):
+    """The numbers that a drawing, or a table, shows."""
+    if "<svg" in html:
+        texts = re.findall(r"<text[^>]*>.*?</text>", html, re.DOTALL)
+        return "figure", numbers_in(" ; ".join(TAGS.sub("", each) for each in texts))
+    return "output", numbers_in(TAGS.sub(" ; ", html))
+
+
 class Section:
     """What a part of a chapter offers: numbers side by side, and expressions."""
 
@@ -341,11 +350,8 @@ class Section:
                         self.expressions.add((family_of(name), form(part)))
         for output in outputs:
             data = output.get("data", {})
-            html = "".join(data.get("text/html", ""))
-            if "<svg" in html:
-                self.add("figure", numbers_in(" ; ".join(TAGS.sub("", each) for each in re.findall(r"<text[^>]*>.*?</text>", html, re.DOTALL))))
-            elif html:
-                self.add("output", numbers_in(TAGS.sub(" ; ", html)))
+            kind, numbers = shown_numbers("".join(data.get("text/html", "")))
+            self.add(kind, numbers)
             for text in ("".join(output.get("text", "")), "".join(data.get("text/plain", "")), "".join(data.get("text/markdown", ""))):
                 if not text.startswith(("Figure:", "<")):
                     for line in text.splitlines():
@@ -507,7 +513,7 @@ class Chapter:
         if {letter for product, _ in statement.expression for letter in product} == {"k"} and statement.symbol:
             return (f"={statement.symbol}", statement.expression) in article(self.folder)
         family, twins = family_of(statement.symbol), twins_of(statement.expression)
-        if family and (family, statement.expression) in known or (f"={statement.symbol}", statement.expression) in article(self.folder):
+        if family and (family, statement.expression) in known or statement.symbol and (f"={statement.symbol}", statement.expression) in article(self.folder):
             return True
         if family and any((family, twin) in known for twin in twins):
             return False

@@ -145,12 +145,13 @@ def right_side(latex, line=0):
 def check_meeting(latex):
     """Which cell a place and a weight meet: as the loops of the library have it."""
     rows, kernel, stride, dilation, padding = 9, 3, 2, 3, 2
+    letters = {"s": stride, "S": stride, "d": dilation, "D": dilation, "P": padding}
     for row in range(rows):
         x, w = np.zeros((1, rows, 1), int), np.ones((1, 1, kernel, 1), int)
         x[0, row] = 1
         heard = general_conv2d(x, w, stride=(stride, 1), dilation=(dilation, 1), padding=(padding, 0))[0, :, 0]
         for p, said in enumerate(heard):
-            met = [u for u in range(kernel) if eval(right_side(latex), {"p": p, "u": u, "s": stride, "d": dilation, "P": padding}) == row]
+            met = [u for u in range(kernel) if eval(right_side(latex), letters | {"p": p, "u": u}) == row]
             assert len(met) == said
 
 
@@ -174,7 +175,7 @@ def check_size(latex):
     text = re.sub(r"\\frac\{(.*?)\}\{(.*?)\}", r"((\1)/(\2))", text)
     for n, m, s, d, P, Q in itertools.product((7, 8, 9), (1, 2, 3), (1, 2, 3), (1, 2), (0, 1), (0, 2)):
         size = output_size(n, m, s, (P, Q), d)
-        assert eval(text, {"floor": math.floor, "n": n, "m": m, "s": s, "d": d, "P": P, "Q": Q}) == size
+        assert eval(text, {"floor": math.floor, "n": n, "m": m, "s": s, "S": s, "d": d, "D": d, "P": P, "Q": Q}) == size
 
 
 OTHER_EQUATIONS = {
@@ -189,7 +190,7 @@ def test_an_equation_of_the_course_says_what_the_code_does(label):
 
 
 @pytest.mark.parametrize(("label", "printed", "slip"), [
-    ("meeting", "- P", "+ P"), ("meeting", "u \\cdot d", "u \\cdot s"), ("output-size", "- 1}", "+ 1}"), ("output-size", "+ P'", "- P'"),
+    ("meeting", "- P", "+ P"), ("meeting", "+ u", "- u"), ("output-size", "- 1}", "+ 1}"), ("output-size", "+ P'", "- P'"),
     ("turn-forward", "+ u", "- u"), ("turn-gather", "+ P", "- P"), ("turn-correlation", "- 1 - P", "- 1 + P"),
 ])
 def test_a_slip_in_an_equation_of_the_course_is_noticed(label, printed, slip):
