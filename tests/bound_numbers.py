@@ -7,8 +7,8 @@ typed parts of alt texts. What binds it:
   exercise with its solution is one), or an assertion or a labelled equation anywhere in the chapter;
 - arithmetic: all sides of `2 + 1 = 3` are computed, and the value must be bound;
 - a mark: the metadata of the cell names a piece of its text and says why it stands alone, for instance
-  `{"convlib": {"numbers": {"in 2022": "a year"}}}`. A mark whose piece is no longer in the cell is a mistake, too. Where
-  the reason is labels of equations, "eq-F02, eq-F12", the expressions in the piece must stand there.
+  `{"convlib": {"numbers": {"in 2022": "a year"}}}`. A mark whose piece is no longer in the cell is a mistake, too.
+  Where the reason is labels of equations, "eq-F02, eq-F12", the expressions in the piece must stand there.
 
 A whole number up to ten is near some other number anywhere, so for it only assertions and equations count, and what the
 code in the same section says in so many digits. Numbers that belong together, as in "7 x 7", "row 3, column 4",
@@ -31,14 +31,20 @@ from typing import NamedTuple
 SMALL = 10
 OPEN = Path(__file__).parent / "data" / "open_numbers.json"
 # Digits that are part of a name. (Digits that touch a letter always are: conv2d, float32, F12.)
-NAMES = re.compile(r"\bAVX-512|\bx86-64|\b(?:Python|NumPy|Numba|PyTorch|MyST|Jupyter Book) \d[\d.]*|\bUTF-8|\bCC BY \d\.\d"
-                   r"|\b(?:180|90) degrees|\b(?:above|below|than|starts? at|counts? from|counted from) 0(?![\d.])|\bLeNet-5|\bResNet-\d+|\bVGG-\d+|\bMobileNetV\d|\bISO [\d-]+|\bF\d\d\b")
+NAMES = re.compile(
+    r"\bAVX-512|\bx86-64|\b(?:Python|NumPy|Numba|PyTorch|MyST|Jupyter Book) \d[\d.]*|\bUTF-8|\bCC BY \d\.\d"
+    r"|\b(?:180|90) degrees|\b(?:above|below|than|starts? at|counts? from|counted from) 0(?![\d.])"
+    r"|\bLeNet-5|\bResNet-\d+|\bVGG-\d+|\bMobileNetV\d|\bISO [\d-]+|\bF\d\d\b"
+)
 DIGITS = r"\d{1,3}(?:,\d{3})+(?![\d.])|[1-9]\d{0,2}(?: \d{3})+(?![\d.])|\d+(?:\.\d+)?(?:e-?\d+)?"
 NUMBER = re.compile(rf"(?<![\w.^])(?:(?<![\w)\]}}] )(?<![\w)\]}}])-(?=\d))?(?:{DIGITS})(?![A-Za-z_])")
 LABELLED = re.compile(r"\$\$((?:(?!\$\$).)+)\$\$ \(([\w-]+)\)", re.DOTALL)
 MATH = re.compile(r"\$\$(.+?)\$\$|\$([^$\n]+(?:\n[^$\n]+)?)\$|`([^`\n]+)`", re.DOTALL)
-FAMILIES = {"flow": r"\\delta|delta|flows?|grad_output|D|d", "input": r"ch|X|x|image|images|channel|padded|red|input|line|row",
-            "kernel": r"ker|Ker|kernels?|weights?|w"}
+FAMILIES = {
+    "flow": r"\\delta|delta|flows?|grad_output|D|d",
+    "input": r"ch|X|x|image|images|channel|padded|red|input|line|row",
+    "kernel": r"ker|Ker|kernels?|weights?|w",
+}
 TAGS = re.compile(r"<[^>]+>")
 
 
@@ -68,10 +74,21 @@ class Piece(NamedTuple):
 
 def plain(text):
     """The text with one spelling for each sign."""
-    for old, new in ((r"\\cdot(?![a-z])|\\times(?![a-z])|[·×]", "*"), ("−|(?<!\\d)–(?=\\d)", "-"), (r"\\,|\\;|\\!|\{\}", " "),
-                     (r"\\approx(?![a-z])|≈", "≈"), (r"\\left|\\right|\\[bB]igg?[lr]?", ""), (r"\{,\}|(?<=\d)[\u00a0\u202f](?=\d)", ","),
-                     (r"(?<=\d)–(?=\d)", " to "), (r"\\lfloor", "floor("), (r"\\lceil", "ceil("), (r"\\r(?:floor|ceil)", ")"), (r"\\%", "%"),
-                     (r"\\(log|max|min)(?![a-z])", r"\1"), (r"\blog ?(\d[\d.]*|\\frac\{\d+\}\{\d+\})", r"log(\1)")):
+    for old, new in (
+        (r"\\cdot(?![a-z])|\\times(?![a-z])|[·×]", "*"),
+        ("−|(?<!\\d)–(?=\\d)", "-"),
+        (r"\\,|\\;|\\!|\{\}", " "),
+        (r"\\approx(?![a-z])|≈", "≈"),
+        (r"\\left|\\right|\\[bB]igg?[lr]?", ""),
+        (r"\{,\}|(?<=\d)[\u00a0\u202f](?=\d)", ","),
+        (r"(?<=\d)–(?=\d)", " to "),
+        (r"\\lfloor", "floor("),
+        (r"\\lceil", "ceil("),
+        (r"\\r(?:floor|ceil)", ")"),
+        (r"\\%", "%"),
+        (r"\\(log|max|min)(?![a-z])", r"\1"),
+        (r"\blog ?(\d[\d.]*|\\frac\{\d+\}\{\d+\})", r"log(\1)"),
+    ):
         text = re.sub(old, new, text)
     return text
 
@@ -90,7 +107,11 @@ def numbers_in(text):
 def arithmetic(text):
     """The value of an expression of numbers, or None."""
     text = re.sub(r"\\frac\{([^{}]+)\}\{([^{}]+)\}", r"((\1)/(\2))", text).replace("{", "(").replace("}", ")")
-    text = re.sub(r"\\sqrt", "sqrt", re.sub(DIGITS, lambda found: str(value_of(found[0])), text)).replace("^", "**").strip()
+    text = (
+        re.sub(r"\\sqrt", "sqrt", re.sub(DIGITS, lambda found: str(value_of(found[0])), text))
+        .replace("^", "**")
+        .strip()
+    )
     if not re.fullmatch(r"(?:[\d.+\-*/() e,]|floor|ceil|sqrt|log|max|min)+", text) or len(text) > 300:
         return None
     try:
@@ -115,8 +136,15 @@ def compute(node):
             one, other = compute(left), compute(right)
             if isinstance(operation, ast.Pow) and abs(other) > 64:
                 raise ValueError("too large")
-            signs = {ast.Add: "__add__", ast.Sub: "__sub__", ast.Mult: "__mul__", ast.Div: "__truediv__", ast.Pow: "__pow__",
-                     ast.FloorDiv: "__floordiv__", ast.Mod: "__mod__"}
+            signs = {
+                ast.Add: "__add__",
+                ast.Sub: "__sub__",
+                ast.Mult: "__mul__",
+                ast.Div: "__truediv__",
+                ast.Pow: "__pow__",
+                ast.FloorDiv: "__floordiv__",
+                ast.Mod: "__mod__",
+            }
             if type(operation) in signs:
                 return getattr(float(one) if isinstance(other, float) else one, signs[type(operation)])(other)
     raise ValueError("not a number")
@@ -155,7 +183,9 @@ def canonical(text):
     text = text.replace(r"\boxed", "").strip()
     while text.count("}") > text.count("{") and text.endswith("}"):
         text = text[:-1].strip()
-    text = re.sub(r"\\([a-zA-Z]+)", r"\1", text).replace("^", "**").replace("{", "(").replace("}", ")").replace("'", "_")
+    text = (
+        re.sub(r"\\([a-zA-Z]+)", r"\1", text).replace("^", "**").replace("{", "(").replace("}", ")").replace("'", "_")
+    )
     text = re.sub(r"(?<![\w.])(\d+) ?(?=[A-Za-z(])", r"\1*", text)
     text = re.sub(r"\b([a-eh-zA-Z]) *(?=\()", r"\1*", text).strip(" .,;")
     try:
@@ -172,7 +202,9 @@ def form(node):
 
 def is_expression(found):
     """Whether a form has a letter, and a sign or a number to get wrong."""
-    return bool(found) and any(key for key, _ in found) and (len(found) > 1 or any(abs(v) != 1 or v < 0 for _, v in found))
+    return (
+        bool(found) and any(key for key, _ in found) and (len(found) > 1 or any(abs(v) != 1 or v < 0 for _, v in found))
+    )
 
 
 # --- what a chapter offers --------------------------------------------------------------------------------------
@@ -189,7 +221,7 @@ def constant(node):
 def runs_of(node, kind="code"):
     """The numbers of a piece of code as (kind, numbers side by side), those of alt texts left out.
 
-    Kinds: "assert" for what is compared, "index" inside brackets, "size" for lengths of ranges, shapes and settings by name,
+    Kinds: "assert" for what is compared, "index" inside brackets, "size" for lengths of ranges and shapes, "named" for settings,
     "code" for all others.
     """
     found, here = [], []
@@ -210,7 +242,18 @@ def runs_of(node, kind="code"):
             case ast.Call(func=function, args=arguments):
                 name = getattr(function, "id", getattr(function, "attr", ""))
                 look(function, kind)
-                sized = name in ("range", "zeros", "ones", "empty", "full", "ndindex", "reshape", "symarray", "arange", "broadcast_to")
+                sized = name in (
+                    "range",
+                    "zeros",
+                    "ones",
+                    "empty",
+                    "full",
+                    "ndindex",
+                    "reshape",
+                    "symarray",
+                    "arange",
+                    "broadcast_to",
+                )
                 inner = "size" if sized else kind
                 side(arguments, inner)
                 for each in arguments:
@@ -219,7 +262,9 @@ def runs_of(node, kind="code"):
                     look(each, kind)
             case ast.Tuple() | ast.List() | ast.Set():
                 row(part, kind)
-            case ast.BinOp(left=left, op=sign, right=right) if isinstance(sign, ast.Sub) and isinstance(right, ast.Constant):
+            case ast.BinOp(left=left, op=sign, right=right) if isinstance(sign, ast.Sub) and isinstance(
+                right, ast.Constant
+            ):
                 look(left, kind)
                 found.extend([(kind, (constant(right),)), (kind, (-constant(right),))])
             case ast.GeneratorExp(generators=loops) | ast.ListComp(generators=loops) | ast.SetComp(generators=loops):
@@ -239,7 +284,7 @@ def runs_of(node, kind="code"):
     def side(parts, kind):
         numbers = [constant(each) for each in parts]
         for start in range(len(numbers)):
-            run = tuple(numbers[start:numbers.index(None, start)] if None in numbers[start:] else numbers[start:])
+            run = tuple(numbers[start : numbers.index(None, start)] if None in numbers[start:] else numbers[start:])
             if len(run) > 1:
                 found.append((kind, run))
 
@@ -303,6 +348,17 @@ def family_of(symbol):
 
 
 @cache
+def section_of_code(source):
+    """What the code of one cell offers."""
+    found = Section()
+    try:
+        found.add_statements(ast.parse(source))
+    except SyntaxError:  # a command of IPython, for instance
+        found.has_code = True
+    return found
+
+
+@cache
 def shown_numbers(html):
     """The numbers that a drawing, or a table, shows."""
     if "<svg" in html:
@@ -322,44 +378,60 @@ class Section:
         self.displays = []  # (formula without a label, its expressions)
         self.has_code = False
 
-    def add_code(self, source, outputs, figure):
+    def add_section(self, other):
+        """Take over what another section offers."""
+        for kind, runs in other.runs.items():
+            self.runs[kind] += runs
+        for name, numbers in other.named.items():
+            self.named.setdefault(name, set()).update(numbers)
+        self.expressions |= other.expressions
+        self.has_code = self.has_code or other.has_code
+
+    def add_statements(self, tree):
+        """Take over what parsed code says."""
         self.has_code = True
-        try:
-            tree = ast.parse(re.sub(r"^(\s*)[%!].*", r"\1pass", source, flags=re.MULTILINE))
-        except SyntaxError:
-            return
         for node in ast.walk(tree):
             if isinstance(node, ast.stmt) and not getattr(node, "body", None):
                 for kind, numbers in runs_of(node, "assert" if isinstance(node, ast.Assert) else "code"):
                     self.add(kind, numbers)
-            for each in ("iter", "test", "items") if isinstance(node, ast.For | ast.If | ast.While) else ():
-                for kind, numbers in runs_of(getattr(node, each)) if hasattr(node, each) else ():
+            for part in ("iter", "test") if isinstance(node, ast.For | ast.If | ast.While) else ():
+                for kind, numbers in runs_of(getattr(node, part)) if hasattr(node, part) else ():
                     self.add(kind, numbers)
-            if isinstance(node, ast.Assign):
-                self.add_names(node.targets[0], node.value)
-            if isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.Eq):
-                self.add_names(node.left, node.comparators[0])
-            if isinstance(node, ast.keyword) and node.arg:
-                self.named.setdefault(node.arg.rstrip("s"), set()).update(n for _, run in runs_of(node.value) for n in run)
-            if isinstance(node, ast.BinOp):
+            self.add_expressions(node)
+
+    def add_expressions(self, node):
+        """Take over what one node says about names and indices."""
+        match node:
+            case ast.Assign(targets=[target, *_], value=value):
+                self.add_names(target, value)
+            case ast.Compare(left=left, ops=[ast.Eq(), *_], comparators=[right, *_]):
+                self.add_names(left, right)
+            case ast.keyword(arg=str() as name, value=value):
+                self.named.setdefault(name.rstrip("s"), set()).update(n for _, run in runs_of(value) for n in run)
+            case ast.BinOp():
                 self.expressions.add(("", form(node)))
-            if isinstance(node, ast.Subscript):
-                name = node.value.id if isinstance(node.value, ast.Name) else getattr(node.value, "attr", "")
-                for part in ast.walk(node.slice):
-                    if isinstance(part, ast.BinOp):
-                        self.expressions.add((family_of(name), form(part)))
+            case ast.Subscript(value=value, slice=index):
+                name = getattr(value, "id", getattr(value, "attr", ""))
+                parts = [part for part in ast.walk(index) if isinstance(part, ast.BinOp)]
+                self.expressions |= {(family_of(name), form(part)) for part in parts}
+
+    def add_outputs(self, outputs):
+        """Take over the numbers that outputs show, but not those of a drawing's own words."""
         for output in outputs:
             data = output.get("data", {})
-            kind, numbers = shown_numbers("".join(data.get("text/html", "")))
-            self.add(kind, numbers)
-            for text in ("".join(output.get("text", "")), "".join(data.get("text/plain", "")), "".join(data.get("text/markdown", ""))):
-                if not text.startswith(("Figure:", "<")):
-                    for line in text.splitlines():
-                        self.add("output", numbers_in(line))
+            self.add(*shown_numbers("".join(data.get("text/html", ""))))
+            texts = [output.get("text", ""), data.get("text/plain", ""), data.get("text/markdown", "")]
+            for text in ("".join(each) for each in texts):
+                for line in [] if text.startswith(("Figure:", "<")) else text.splitlines():
+                    self.add("output", numbers_in(line))
 
     def add_names(self, target, value):
         """Note that a name is, or must be, a number."""
-        pairs = zip(target.elts, value.elts) if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple) else [(target, value)]
+        pairs = (
+            zip(target.elts, value.elts, strict=False)
+            if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple)
+            else [(target, value)]
+        )
         for one, other in pairs:
             if isinstance(one, ast.Name) and constant(other) is not None:
                 self.named.setdefault(one.id, set()).add(constant(other))
@@ -395,7 +467,12 @@ class Section:
     @cache  # noqa: B019  (a handful of sections, as long as the program runs)
     def beside(self, kind, length, longest):
         """All numbers that stand side by side, `length` of them, in rows of at most `longest`."""
-        return {run[start : start + length] for run in self.runs[kind] if len(run) <= longest for start in range(len(run) - length + 1)}
+        return {
+            run[start : start + length]
+            for run in self.runs[kind]
+            if len(run) <= longest
+            for start in range(len(run) - length + 1)
+        }
 
 
 def cells_of(path):
@@ -414,7 +491,14 @@ class Chapter:
         self.path = Path(path).absolute()
         self.folder = self.path.parent if self.path.suffix == ".ipynb" else self.path.parents[2] / "chapters"
         self.cells = cells_of(self.path) if cells is None else cells
-        self.sections, self.pieces, self.figures, self.whole, self.equations, self.labels = [Section()], [], {}, Section(), {}, {}
+        self.sections, self.pieces, self.figures, self.whole, self.equations, self.labels = (
+            [Section()],
+            [],
+            {},
+            Section(),
+            {},
+            {},
+        )
         for number, cell in enumerate(self.cells):
             source = "".join(cell["source"])
             if cell["cell_type"] == "markdown":
@@ -438,19 +522,21 @@ class Chapter:
             self.sections[-1].displays.append((" ".join(latex.split()), shown.expressions))
 
     def read_code(self, number, cell, source):
-        outputs, here = cell.get("outputs", []), len(self.sections) - 1
-        self.sections[-1].add_code(source, outputs, False)
-        asserts = Section()
-        asserts.add_code(source, [], False)
-        self.whole.runs["assert"] += asserts.runs["assert"]
-        for name, numbers in asserts.named.items():
-            self.whole.named.setdefault(name, set()).update(numbers)
-        self.whole.expressions |= asserts.expressions
-        own = Section()
-        own.add_code(source, outputs, True)
+        said_in_code, own = section_of_code(source), Section()
+        own.add_section(said_in_code)
+        own.add_outputs(cell.get("outputs", []))
         self.figures[number] = own
+        self.sections[-1].add_section(own)
+        self.whole.runs["assert"] += said_in_code.runs["assert"]
+        self.whole.expressions |= said_in_code.expressions
+        for name, numbers in said_in_code.named.items():
+            self.whole.named.setdefault(name, set()).update(numbers)
+        here = len(self.sections) - 1
         settings = cell["metadata"].get("mystnb", {})
-        said = [("caption", settings.get("figure", {}).get("caption", "")), ("alt text", settings.get("image", {}).get("alt", ""))]
+        said = [
+            ("caption", settings.get("figure", {}).get("caption", "")),
+            ("alt text", settings.get("image", {}).get("alt", "")),
+        ]
         said += [("alt text", text) for text in alt_texts(source)]
         self.pieces += [Piece(number, kind, " ".join(text.split()), here) for kind, text in said if text]
 
@@ -502,24 +588,34 @@ class Chapter:
                 if known:
                     return value in known
             elif statement.setting:
-                return any(value in section.named.get(statement.setting, ()) for section in (self.sections[piece.section], self.whole))
+                return any(
+                    value in section.named.get(statement.setting, ())
+                    for section in (self.sections[piece.section], self.whole)
+                )
             return any(value in section.values[kind] for section, kinds in offered[:-1] for kind in kinds)
         known = {found for section, _ in offered for kind in section.values for found in section.values[kind]}
         return value in known or not isinstance(value, int) and any(rounds_to(found, value) for found in known)
 
     def binds_expression(self, piece, statement):
-        """The same expression as an index of the same array; or in an equation or code, and no twin with other signs there."""
+        """The same expression as an index of the same array; or in an equation or code, without a twin of other signs."""
         known = self.whole.expressions | self.sections[piece.section].expressions
         if {letter for product, _ in statement.expression for letter in product} == {"k"} and statement.symbol:
             return (f"={statement.symbol}", statement.expression) in article(self.folder)
         family, twins = family_of(statement.symbol), twins_of(statement.expression)
-        if family and (family, statement.expression) in known or statement.symbol and (f"={statement.symbol}", statement.expression) in article(self.folder):
+        if (
+            family
+            and (family, statement.expression) in known
+            or statement.symbol
+            and (f"={statement.symbol}", statement.expression) in article(self.folder)
+        ):
             return True
         if family and any((family, twin) in known for twin in twins):
             return False
         in_sentence = [self.forms_in(label) for label in re.findall(r"\{eq\}`([\w-]+)`", piece.text)]
         in_cell = [forms_of(self.equations.get(piece.cell, Section()).expressions)]
-        shown = set().union(*(found for latex, found in self.sections[piece.section].displays if latex not in piece.text))
+        shown = set().union(
+            *(found for latex, found in self.sections[piece.section].displays if latex not in piece.text)
+        )
         for forms in (*in_sentence, *in_cell, forms_of(known), forms_of(known | shown)):
             if statement.expression in forms and not twins & forms:
                 return True
@@ -541,7 +637,11 @@ class Chapter:
             if mark in text and all(self.forms_in(label) for label in labels):
                 stated = [each for each in statements(mark) if each.expression is not None]
                 labels = labels if len(labels) == len(stated) else [labels[0]] * len(stated)
-                wrong += [each for each, label in zip(stated, labels, strict=True) if each.expression not in self.forms_in(label)]
+                wrong += [
+                    each
+                    for each, label in zip(stated, labels, strict=True)
+                    if each.expression not in self.forms_in(label)
+                ]
             text = text.replace(mark, " … ")
         return wrong + [each for each in statements(text) if not self.binds(piece, each)]
 
@@ -550,8 +650,12 @@ class Chapter:
         said = {}
         for piece in self.pieces:
             said[piece.cell] = said.get(piece.cell, "") + " " + piece.text
-        return [(cell, mark) for cell in range(len(self.cells)) for mark, reason in self.marks(cell).items()
-                if " ".join(mark.split()) not in said.get(cell, "") or not reason.strip()]
+        return [
+            (cell, mark)
+            for cell in range(len(self.cells))
+            for mark, reason in self.marks(cell).items()
+            if " ".join(mark.split()) not in said.get(cell, "") or not reason.strip()
+        ]
 
 
 def rounds_to(found, value):
@@ -630,7 +734,12 @@ def sentences(text):
     text = re.sub(r"^ *(?:[-*]|\d+\.) ", "\n\n", text, flags=re.MULTILINE)
     text = re.sub(r"^(#+ .*|\|.*)$", r"\n\1\n", text, flags=re.MULTILINE)
     paragraphs = [" ".join(each.split()) for each in re.split(r"\n\s*\n", text)]
-    return [each for paragraph in paragraphs for each in re.split(r"(?<=[.!?])\**\)? (?=[A-Z*$(`\[])", paragraph) if each.strip()]
+    return [
+        each
+        for paragraph in paragraphs
+        for each in re.split(r"(?<=[.!?])\**\)? (?=[A-Z*$(`\[])", paragraph)
+        if each.strip()
+    ]
 
 
 # --- statements of a sentence -----------------------------------------------------------------------------------
@@ -675,11 +784,16 @@ def single(match, text):
             values = [(value_of(str(value * factor)),)]
     if " " in match[0]:
         values.append(tuple(value_of(each) for each in match[0].split()))
-    place = re.search(r"(?i)\b(?:rows?|columns?|channels?|places?|cells?|layers?|outputs?|indices|index|axis|axes) \(?$", text[: match.start()])
+    place = re.search(
+        r"(?i)\b(?:rows?|columns?|channels?|places?|cells?|layers?|outputs?|indices|index|axis|axes) \(?$",
+        text[: match.start()],
+    )
     if place and re.match("(?i)channel|layer|output", place[0]):
         values.append((value - 1,))  # counted from one
     setting = re.search(r"(?i)\b(padding|stride|dilation|groups?)(?: of| is|:)? \(?$", text[: match.start()])
-    return Statement(match[0], tuple(values), place=bool(place), setting=setting[1].lower().rstrip("s") if setting else "")
+    return Statement(
+        match[0], tuple(values), place=bool(place), setting=setting[1].lower().rstrip("s") if setting else ""
+    )
 
 
 def formula(inner, found, is_code):
@@ -707,7 +821,9 @@ def formula(inner, found, is_code):
             if known and len(known) > 1 and re.search(r"[+\-\d]", part):
                 found.append(Statement(part.strip(), (), expression=known, symbol=symbol))
                 inner = plain(inner).replace(part, " ; ", 1)
-        inner = re.sub(r"(\\?[A-Za-z]+|\)) ?\^ ?(\d+|\{-?\d+\})(?! ?_)", r" \1 ", inner)  # a power without a base that is a number
+        inner = re.sub(
+            r"(\\?[A-Za-z]+|\)) ?\^ ?(\d+|\{-?\d+\})(?! ?_)", r" \1 ", inner
+        )  # a power without a base that is a number
         for match in re.finditer(r"(?<![\\\w])([a-zA-Z]) = (-?\d+(?:\.\d+)?)(?![\w.*+-])(?! ?[-+*/^])", inner):
             found.append(Statement(match[0], ((value_of(match[2]),),), setting="=" + match[1]))
             inner = inner.replace(match[0], " ; ", 1)
@@ -781,16 +897,31 @@ def equalities(text, found):
         if re.search(r"/ ?0(?![\d.])|/0\)", re.sub(r"\\frac\{([^{}]+)\}\{([^{}]+)\}", r"\1/\2", whole)):
             found.append(Statement(whole, ()))
         known = [(value, side) for value, side in zip(values, sides[::2], strict=True) if value is not None]
-        if len(known) < 2 or start and re.match(r"[\w}\]^]", text[start - 1]) and known[0][1] == sides[0] and not sides[0].strip(" ,.(-")[:1].isdigit():
+        if (
+            len(known) < 2
+            or start
+            and re.match(r"[\w}\]^]", text[start - 1])
+            and known[0][1] == sides[0]
+            and not sides[0].strip(" ,.(-")[:1].isdigit()
+        ):
             continue
-        if values[0] is None or start and re.search(r"[\w)}\]] ?[-+*/^]? ?$", text[:start]) and re.match(r" ?[-+*/^]", whole):
+        if (
+            values[0] is None
+            or start
+            and re.search(r"[\w)}\]] ?[-+*/^]? ?$", text[:start])
+            and re.match(r" ?[-+*/^]", whole)
+        ):
             known = known[1:] if values[0] is not None else known
         if len(known) < 2:
             continue
         last, written = known[-1][0], known[-1][1].strip(" ,.")
         exact = "≈" not in whole
-        true = all(math.isclose(value, last, rel_tol=1e-12, abs_tol=1e-12) if exact else
-                   math.isclose(value, last, rel_tol=0.05) or rounds_to(value, last) for value, _ in known)
+        true = all(
+            math.isclose(value, last, rel_tol=1e-12, abs_tol=1e-12)
+            if exact
+            else math.isclose(value, last, rel_tol=0.05) or rounds_to(value, last)
+            for value, _ in known
+        )
         number = int(last) if float(last).is_integer() else last
         found.append(Statement(whole.strip() if not true else written, ((number,),) if true else ()))
         text = text.replace(whole, " " * (len(whole) - 1) + ";", 1)
@@ -801,11 +932,17 @@ def side_by_side(text, found):
     """Take out numbers that belong together: sizes, places, tuples, lists, products."""
     number = rf"-?(?:{DIGITS})"
     patterns = [
-        (rf"(?<![\w.-])({number})(?: ?(?:x|by) ?({number}))(?: ?(?:x|by) ?({number}))?(?: ?(?:x|by) ?({number}))?(?![\w])", True),
+        (
+            rf"(?<![\w.-])({number})(?: ?(?:x|by) ?{number}){{1,3}}(?![\w])",
+            True,
+        ),
         (rf"[Rr]ows? ({number}),? (?:and )?columns? ({number})", True),
         (rf"[\[(]({number}), ?({number})(?:, ?({number}))?(?:, ?({number}))?(?:, ?({number}))?[\])]", True),
         (rf"(?<![\w.-])({number}(?: ?\* ?\(?{number}\)?)+)(?![\w.])", "product"),
-        (rf"(?<![\w.-])({number})(?:(?:,|;) ({number}))?(?:(?:,|;) ({number}))?(?:(?:,|;) ({number}))?,? (?:and|or|to) ({number})(?![\w.]\w)", "list"),
+        (
+            rf"(?<![\w.-]){number}(?:[,;] {number}){{0,3}},? (?:and|or|to) {number}(?![\w.]\w)",
+            "list",
+        ),
         (rf"(?<![\w.*+/^-])({number})-(\d+)(?![\w.-]\w| ?[=*])", "list"),
         (rf"(?<![\w.-])({number})(?:[,;] ({number}))(?:[,;] ({number}))+(?![\w.]\w)", True),
         (rf"(?<![\w.-])({number})(?: ({number}))(?: ({number}))+(?![\w.]\w)", True),
@@ -817,17 +954,24 @@ def side_by_side(text, found):
                 value = arithmetic(match[1])
                 values = (numbers, *([] if value is None else [(value,)]))
             else:
-                numbers = tuple(value_of(each) for each in re.findall(rf"(?<![\w.-])(?:-(?=\d))?(?:{DIGITS})", match[0]))
+                numbers = tuple(
+                    value_of(each) for each in re.findall(rf"(?<![\w.-])(?:-(?=\d))?(?:{DIGITS})", match[0])
+                )
                 values = (numbers,)
             if len(numbers) > 1:
-                found.append(Statement(match[0], values, strict=strict is True or strict == "product" or len(numbers) > 3))
+                found.append(
+                    Statement(match[0], values, strict=strict is True or strict == "product" or len(numbers) > 3)
+                )
                 text = text.replace(match[0], ";" + " " * (len(match[0]) - 1), 1)
     return text
 
 
 def fractions(text, found):
     """Take out fractions, powers of numbers, and what else can be computed."""
-    part = r"(?:\d[\d.]* ?[-+*/^] ?)+\d+(?:\.\d+)?|\d[\d.]*\^\{-?\d+\}|\d[\d.]* ?\* ?10\^\{-?\d+\}|\\frac\{\d+\}\{\d+\}|\\sqrt\{?\d+\}?|10\*\*-?\d+"
+    part = (
+        r"(?:\d[\d.]* ?[-+*/^] ?)+\d+(?:\.\d+)?|\d[\d.]*\^\{-?\d+\}|\d[\d.]* ?\* ?10\^\{-?\d+\}"
+        r"|\\frac\{\d+\}\{\d+\}|\\sqrt\{?\d+\}?|10\*\*-?\d+"
+    )
     for match in list(re.finditer(rf"(?<![\w.])(?:{part})(?![\w.]\w)", text)):
         value = arithmetic(match[0])
         if value is not None:
@@ -854,9 +998,16 @@ def as_text(listed):
 def report(path, known):
     """What is wrong in one chapter, a line each."""
     chapter = Chapter(path)
-    lines = [f"{chapter.path.stem}, cell {piece.cell}, {piece.kind}: nothing binds {statement.text.strip()!r} in: {piece.text}"
-             for piece, statement in chapter.unbound() if statement.text.strip() not in known.get(piece.text, ())]
-    return lines + [f"{chapter.path.stem}, cell {cell}: the mark {mark!r} names nothing, or gives no reason" for cell, mark in chapter.stale_marks()]
+    lines = [
+        f"{chapter.path.stem}, cell {piece.cell}, {piece.kind}: nothing binds {statement.text.strip()!r} in: "
+        f"{piece.text}"
+        for piece, statement in chapter.unbound()
+        if statement.text.strip() not in known.get(piece.text, ())
+    ]
+    return lines + [
+        f"{chapter.path.stem}, cell {cell}: the mark {mark!r} names nothing, or gives no reason"
+        for cell, mark in chapter.stale_marks()
+    ]
 
 
 def main(arguments):

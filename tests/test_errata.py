@@ -22,7 +22,10 @@ def said_in_all_chapters():
         texts = [path.read_text(encoding="utf-8")]
         if path.suffix == ".ipynb":
             cells = cells_of(path)
-            texts = ["".join(cell["source"]) + " " + cell["metadata"].get("mystnb", {}).get("figure", {}).get("caption", "") for cell in cells]
+            texts = [
+                "".join(cell["source"]) + " " + cell["metadata"].get("mystnb", {}).get("figure", {}).get("caption", "")
+                for cell in cells
+            ]
         yield path.stem, " ".join(" ".join(texts).split())
 
 

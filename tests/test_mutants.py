@@ -9,8 +9,10 @@ import pytest
 
 def notebook(tmp_path, *cells):
     """A notebook of (type, source, metadata)."""
-    listed = [{"cell_type": kind, "source": source, "metadata": metadata, "outputs": [], "execution_count": None}
-              for kind, source, metadata in cells]
+    listed = [
+        {"cell_type": kind, "source": source, "metadata": metadata, "outputs": [], "execution_count": None}
+        for kind, source, metadata in cells
+    ]
     path = tmp_path / "small.ipynb"
     path.write_text(json.dumps({"cells": listed, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}), encoding="utf-8")
     return path
@@ -22,12 +24,17 @@ def test_each_number_and_sign_is_changed_once():
     assert [kind for kind, _ in found] == ["small number", "small number", "number", "sign", "sign"]
     assert all(other != text and len(other) == len(text) for _, other in found)
     assert {other for kind, other in found if kind == "sign"} == {
-        text.replace("p + 1", "p - 1"), text.replace("1 - u", "1 + u")}
+        text.replace("p + 1", "p - 1"),
+        text.replace("1 - u", "1 + u"),
+    }
 
 
 def test_what_is_noticed_is_counted_and_what_escapes_is_named(tmp_path):
-    path = notebook(tmp_path, ("markdown", "The sum is 53. The padding is 4. In 2022.", {"convlib": {"numbers": {"In 2022": "a year"}}}),
-                    ("code", "assert total == 53", {}))
+    path = notebook(
+        tmp_path,
+        ("markdown", "The sum is 53. The padding is 4. In 2022.", {"convlib": {"numbers": {"In 2022": "a year"}}}),
+        ("code", "assert total == 53", {}),
+    )
     counts, escaped = mutants.texts_of(path)
     assert counts == {"prose": (2, 3)}  # nothing binds the 4, so nobody notices a 5 (it is on the list of what is open)
     [(kind, text)] = escaped
@@ -35,7 +42,11 @@ def test_what_is_noticed_is_counted_and_what_escapes_is_named(tmp_path):
 
 
 def test_an_equation_that_nothing_computes_is_held_by_the_sentences_about_it(tmp_path):
-    path = notebook(tmp_path, ("markdown", "$$ p + 1 - u $$ (small-one)", {}), ("markdown", "It is $p + 1 - u$, at $p + 1 - u$.", {}))
+    path = notebook(
+        tmp_path,
+        ("markdown", "$$ p + 1 - u $$ (small-one)", {}),
+        ("markdown", "It is $p + 1 - u$, at $p + 1 - u$.", {}),
+    )
     assert mutants.equations_of(path) == ({"equations": (3, 3)}, [])
 
 

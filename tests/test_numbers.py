@@ -60,45 +60,64 @@ LOOK = r"$$ tmp_{p,q} = \sum_{u=0}^{2} ch_{p+u-1,\,q+v-1} \cdot ker_{u,v} $$ (eq
 SUM = "assert total == 53\nassert image.shape == (3, 7, 7)"
 
 
-@pytest.mark.parametrize("cells", [
-    [markdown("The sum is 53."), code("assert total == 53")],
-    [markdown("A picture of 7 x 7."), code(SUM)],
-    [markdown("It is $-147 + 200 = 53$."), code("assert total == 53")],
-    [markdown("With 1 404 and 2,500 numbers."), code("assert (a, b) == (1404, 2500)")],
-    [markdown("About 31 %, or 0.31."), code("f()", [{"text": "share 0.3127"}])],
-    [markdown("It takes 60 steps."), code("f()", [{"data": {"text/html": "<table><td>60</td></table>"}}])],
-    [markdown("In row 3, column 4 it is 70."), code("assert red[3, 4] == 70")],
-    [markdown("With padding 1 it fits."), code("conv2d(image, weight, padding=1)")],
-    [markdown(FLOW), markdown("It reads $(p + 1 - u, q + 1 - v)$: {eq}`eq-one`.")],
-    [markdown(FLOW), markdown(LOOK), markdown(r"It reads $\delta^{k+1,o}_{p+1-u,\,q+1-v}$ and $ch_{p+u-1,\,q+v-1}$.")],
-    [markdown("The cube is $(1 + h)^3 = 1 + 3h + 3h^2 + h^3$.")],
-    [markdown(FLOW), markdown(LOOK), markdown("$p + u - 1$ | $p + 1 - u$",
-                                              convlib={"numbers": {"$p + u - 1$ | $p + 1 - u$": "eq-two, eq-one"}})],
-    [markdown("In 2022 he wrote it.", convlib={"numbers": {"In 2022": "a year"}})],
-    [markdown("`conv2d`, float32, F12, [a page](one.ipynb#3), {eq}`eq-F12`, AVX-512, 180 degrees.")],
-    [code("draw(total, alt=f'The sum is {total}.')"), code("assert total == 53")],
-])
+@pytest.mark.parametrize(
+    "cells",
+    [
+        [markdown("The sum is 53."), code("assert total == 53")],
+        [markdown("A picture of 7 x 7."), code(SUM)],
+        [markdown("It is $-147 + 200 = 53$."), code("assert total == 53")],
+        [markdown("With 1 404 and 2,500 numbers."), code("assert (a, b) == (1404, 2500)")],
+        [markdown("About 31 %, or 0.31."), code("f()", [{"text": "share 0.3127"}])],
+        [markdown("It takes 60 steps."), code("f()", [{"data": {"text/html": "<table><td>60</td></table>"}}])],
+        [markdown("In row 3, column 4 it is 70."), code("assert red[3, 4] == 70")],
+        [markdown("With padding 1 it fits."), code("conv2d(image, weight, padding=1)")],
+        [markdown(FLOW), markdown("It reads $(p + 1 - u, q + 1 - v)$: {eq}`eq-one`.")],
+        [
+            markdown(FLOW),
+            markdown(LOOK),
+            markdown(r"It reads $\delta^{k+1,o}_{p+1-u,\,q+1-v}$ and $ch_{p+u-1,\,q+v-1}$."),
+        ],
+        [markdown("The cube is $(1 + h)^3 = 1 + 3h + 3h^2 + h^3$.")],
+        [
+            markdown(FLOW),
+            markdown(LOOK),
+            markdown("$p + u - 1$ | $p + 1 - u$", convlib={"numbers": {"$p + u - 1$ | $p + 1 - u$": "eq-two, eq-one"}}),
+        ],
+        [markdown("In 2022 he wrote it.", convlib={"numbers": {"In 2022": "a year"}})],
+        [markdown("`conv2d`, float32, F12, [a page](one.ipynb#3), {eq}`eq-F12`, AVX-512, 180 degrees.")],
+        [code("draw(total, alt=f'The sum is {total}.')"), code("assert total == 53")],
+    ],
+)
 def test_what_is_bound(cells):
     assert unbound(*cells) == []
 
 
-@pytest.mark.parametrize(("cells", "missed"), [
-    ([markdown("The sum is 58."), code("assert total == 53")], ["58"]),
-    ([markdown("The sum is 53."), markdown("## Another"), code("total = 53")], ["53"]),  # not of this section
-    ([markdown("The sum is 3."), code("f(x[3], 3)")], ["3"]),  # a small number, and nothing says what it is
-    ([markdown("A picture of 7 x 8."), code(SUM)], ["7 x 8"]),
-    ([markdown("In row 4, column 3 it is 70."), code("assert red[3, 4] == 70")], ["row 4, column 3"]),
-    ([markdown("It is $-147 + 201 = 53$."), code("assert total == 53")], ["-147 + 201 = 53"]),
-    ([markdown("It is $-147 + 201 = 54$."), code("assert total == 53")], ["54"]),
-    ([markdown("With padding 2 it fits."), code("assert a == 2\nconv2d(image, weight, padding=1)")], ["2"]),
-    ([markdown("The cube is $(1 + h)^3 = 1 + 3h + 2h^2 + h^3$.")], ["(1 + h)^3", "1 + 3h + 2h^2 + h^3"]),
-    ([markdown("In 2023 he wrote it.", convlib={"numbers": {"In 2022": "a year"}})], ["2023"]),
-    ([markdown(FLOW), markdown(LOOK), markdown("$p + u - 1$ back", convlib={"numbers": {"$p + u - 1$ back": "eq-one"}})],
-     ["p + u - 1"]),
-    ([code("draw(alt='The sum is 58.')"), code("assert total == 53")], ["58"]),
-    ([code("draw()", mystnb={"figure": {"caption": "The sum is 58."}}), code("assert total == 53")], ["58"]),
-    ([markdown("| sum | 58 |"), code("assert total == 53")], ["58"]),
-])
+@pytest.mark.parametrize(
+    ("cells", "missed"),
+    [
+        ([markdown("The sum is 58."), code("assert total == 53")], ["58"]),
+        ([markdown("The sum is 53."), markdown("## Another"), code("total = 53")], ["53"]),  # not of this section
+        ([markdown("The sum is 3."), code("f(x[3], 3)")], ["3"]),  # a small number, and nothing says what it is
+        ([markdown("A picture of 7 x 8."), code(SUM)], ["7 x 8"]),
+        ([markdown("In row 4, column 3 it is 70."), code("assert red[3, 4] == 70")], ["row 4, column 3"]),
+        ([markdown("It is $-147 + 201 = 53$."), code("assert total == 53")], ["-147 + 201 = 53"]),
+        ([markdown("It is $-147 + 201 = 54$."), code("assert total == 53")], ["54"]),
+        ([markdown("With padding 2 it fits."), code("assert a == 2\nconv2d(image, weight, padding=1)")], ["2"]),
+        ([markdown("The cube is $(1 + h)^3 = 1 + 3h + 2h^2 + h^3$.")], ["(1 + h)^3", "1 + 3h + 2h^2 + h^3"]),
+        ([markdown("In 2023 he wrote it.", convlib={"numbers": {"In 2022": "a year"}})], ["2023"]),
+        (
+            [
+                markdown(FLOW),
+                markdown(LOOK),
+                markdown("$p + u - 1$ back", convlib={"numbers": {"$p + u - 1$ back": "eq-one"}}),
+            ],
+            ["p + u - 1"],
+        ),
+        ([code("draw(alt='The sum is 58.')"), code("assert total == 53")], ["58"]),
+        ([code("draw()", mystnb={"figure": {"caption": "The sum is 58."}}), code("assert total == 53")], ["58"]),
+        ([markdown("| sum | 58 |"), code("assert total == 53")], ["58"]),
+    ],
+)
 def test_what_is_not_bound(cells, missed):
     assert unbound(*cells) == missed
 
@@ -114,8 +133,12 @@ PLACES = {
     "prose": lambda text: [markdown(f"The learning flow reads {text}.")],
     "prose with an array": lambda text: [markdown(f"It reads `delta[o, {text.strip('$')}, 0]`.")],
     "table": lambda text: [markdown(f"| reads, {{eq}}`eq-one` | {text} |")],
-    "caption": lambda text: [code("draw()", mystnb={"figure": {"caption": f"Read at {text}, as {{eq}}`eq-one` says."}})],
-    "alt text": lambda text: [code(f"draw(alt='The flow {text.replace('p', '$delta_{p', 1).replace('$$', '$')[:-1]}}}$')")],
+    "caption": lambda text: [
+        code("draw()", mystnb={"figure": {"caption": f"Read at {text}, as {{eq}}`eq-one` says."}})
+    ],
+    "alt text": lambda text: [
+        code(f"draw(alt='The flow {text.replace('p', '$delta_{p', 1).replace('$$', '$')[:-1]}}}$')")
+    ],
 }
 
 
@@ -130,7 +153,9 @@ def test_signs_that_change_places_are_noticed(place):
 
 
 def test_an_expression_beside_its_twin_must_say_whose_index_it_is():
-    assert unbound(markdown(FLOW), markdown(LOOK), markdown("## Next"), markdown("Read at $p + 1 - u$.")) == ["p + 1 - u"]
+    assert unbound(markdown(FLOW), markdown(LOOK), markdown("## Next"), markdown("Read at $p + 1 - u$.")) == [
+        "p + 1 - u"
+    ]
 
 
 # --- labelled equations that are not the article's ---------------------------------------------------------------
@@ -138,7 +163,9 @@ def test_an_expression_beside_its_twin_must_say_whose_index_it_is():
 
 def right_side(latex, line=0):
     """The right side of an equation, or of one line of it, as something that can be computed."""
-    latex = re.sub(r"\\boxed|\\Big|\\(?:begin|end)\{aligned\}|&|[{}]|\\text", " ", latex.split(r"\\")[line].replace(r"\frac", " "))
+    latex = re.sub(
+        r"\\boxed|\\Big|\\(?:begin|end)\{aligned\}|&|[{}]|\\text", " ", latex.split(r"\\")[line].replace(r"\frac", " ")
+    )
     return bound_numbers.plain(latex).split("=")[-1].replace("'", "_prime")
 
 
@@ -179,8 +206,11 @@ def check_size(latex):
 
 
 OTHER_EQUATIONS = {
-    "meeting": check_meeting, "output-size": check_size, "turn-forward": check_steps_of_one,
-    "turn-gather": check_steps_of_one, "turn-correlation": check_both_lines,
+    "meeting": check_meeting,
+    "output-size": check_size,
+    "turn-forward": check_steps_of_one,
+    "turn-gather": check_steps_of_one,
+    "turn-correlation": check_both_lines,
 }
 
 
@@ -189,10 +219,18 @@ def test_an_equation_of_the_course_says_what_the_code_does(label):
     OTHER_EQUATIONS[label](labelled()[label])
 
 
-@pytest.mark.parametrize(("label", "printed", "slip"), [
-    ("meeting", "- P", "+ P"), ("meeting", "+ u", "- u"), ("output-size", "- 1}", "+ 1}"), ("output-size", "+ P'", "- P'"),
-    ("turn-forward", "+ u", "- u"), ("turn-gather", "+ P", "- P"), ("turn-correlation", "- 1 - P", "- 1 + P"),
-])
+@pytest.mark.parametrize(
+    ("label", "printed", "slip"),
+    [
+        ("meeting", "- P", "+ P"),
+        ("meeting", "+ u", "- u"),
+        ("output-size", "- 1}", "+ 1}"),
+        ("output-size", "+ P'", "- P'"),
+        ("turn-forward", "+ u", "- u"),
+        ("turn-gather", "+ P", "- P"),
+        ("turn-correlation", "- 1 - P", "- 1 + P"),
+    ],
+)
 def test_a_slip_in_an_equation_of_the_course_is_noticed(label, printed, slip):
     latex = labelled()[label]
     assert printed in latex

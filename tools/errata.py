@@ -1,7 +1,7 @@
 """Write the page of what was wrong, chapters/errata.md, from tests/data/errata.json.
 
-    python tools/errata.py            write the page
-    python tools/errata.py --check    only say whether it is what would be written
+python tools/errata.py            write the page
+python tools/errata.py --check    only say whether it is what would be written
 """
 
 import json
@@ -15,11 +15,13 @@ HEAD = """# Errata
 
 *What was wrong in this course, since when, and what holds it now.*
 
-A printed book collects its mistakes on a sheet of paper. This one can do more: each mistake below names a test that fails if it comes back.
-"In the text" means that a test reads the chapter and looks for the wrong sentence; the others compute. Mistakes of the *article* that the course follows
-stand on [a page of their own](article.md). How the rest is checked is told on [another](checked.ipynb).
+A printed book collects its mistakes on a sheet of paper. This one can do more: each mistake below names a test that
+fails if it comes back. "In the text" means that a test reads the chapter and looks for the wrong sentence; the others
+compute. Mistakes of the *article* that the course follows stand on [a page of their own](article.md). How the rest is
+checked is told on [another](checked.ipynb).
 
-This page is made by a program from one table. Have you found a mistake? It belongs into that table, `tests/data/errata.json`, together with a test.
+This page is made by a program from one table. Have you found a mistake? It belongs into that table,
+`tests/data/errata.json`, together with a test.
 """
 
 
@@ -48,8 +50,10 @@ def page(entries):
 def paragraph(entry):
     """One mistake: what was wrong, what is right, since when and until when, and the test."""
     test = "in the text" if entry["gone"] and "test_errata" in entry["test"] else f"`{entry['test']}`"
-    return (f"**Was:** {entry['was']}\\\n**Is:** {entry['right']}\\\n"
-            f"*From {entry['since']} to {entry['mended']}; held by:* {test}\n")
+    return (
+        f"**Was:** {entry['was']}\\\n**Is:** {entry['right']}\\\n"
+        f"*From {entry['since']} to {entry['mended']}; held by:* {test}\n"
+    )
 
 
 def main(arguments):

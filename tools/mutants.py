@@ -4,11 +4,12 @@
     python tools/mutants.py one_kernel         what escapes in one chapter, line by line
 
 - Prose (with tables), captions and alt texts: one digit of each number becomes another, each plus between letters or
-  numbers a minus and the reverse. Asked is `tests/test_numbers.py`. A number that is only listed as open counts as not noticed.
-- Labelled equations: the same, for each number and sign. Asked is `tests/test_printed_formulas.py`, for an equation of the
-  article; for another, whether some sentence is no longer bound.
-- Code: a random sample, since each mutant runs its chapter from there to the end. It is noticed if a cell fails or shows
-  something else.
+  numbers a minus and the reverse. Asked is `tests/test_numbers.py`. A number that is only listed as open counts as
+  not noticed.
+- Labelled equations: the same, for each number and sign. Asked is `tests/test_printed_formulas.py`, for an equation of
+  the article; for another, `tests/test_numbers.py`, or whether some sentence is no longer bound.
+- Code: a random sample, since each mutant runs its chapter from there to the end. It is noticed if a cell fails, or
+  shows something else.
 """
 
 import ast
@@ -68,15 +69,17 @@ def main(names):
 
 
 def stated(path):
-    """How many statements a chapter makes with digits, how many of them are marked and listed as open, and its assertions."""
+    """How many statements a chapter makes with digits, how many are marked, how many open; and its assertions."""
     chapter = bound_numbers.Chapter(path)
     code = [ast.parse(cell) for cell in code_cells(path)]
-    return Counter({
-        "numbers": sum(len(bound_numbers.statements(piece.text)) for piece in chapter.pieces),
-        "marked": sum(len(chapter.marks(cell)) for cell in range(len(chapter.cells))),
-        "open": len(chapter.unbound()),
-        "assertions": sum(isinstance(node, ast.Assert) for tree in code for node in ast.walk(tree)),
-    })
+    return Counter(
+        {
+            "numbers": sum(len(bound_numbers.statements(piece.text)) for piece in chapter.pieces),
+            "marked": sum(len(chapter.marks(cell)) for cell in range(len(chapter.cells))),
+            "open": len(chapter.unbound()),
+            "assertions": sum(isinstance(node, ast.Assert) for tree in code for node in ast.walk(tree)),
+        }
+    )
 
 
 def line(name, counts):
@@ -112,7 +115,11 @@ def changed_digit(text, start, end, chance):
     """The text with one digit of the number between two places changed."""
     place = chance.choice([each for each in range(start, end) if text[each].isdigit()])
     leading = place == start and end - start > 1
-    return text[:place] + chance.choice([c for c in "0123456789" if c != text[place] and not (leading and c == "0")]) + text[place + 1:]
+    return (
+        text[:place]
+        + chance.choice([c for c in "0123456789" if c != text[place] and not (leading and c == "0")])
+        + text[place + 1 :]
+    )
 
 
 def mutants_of(text, chance):
@@ -130,7 +137,7 @@ def signs_of(text, start, end):
     """Every plus and minus between two places changed in turn."""
     for match in SIGN.finditer(text, start, end):
         other = "+" if match[1] in "-−" else "-"
-        yield "sign", text[: match.start(1)] + other + text[match.end(1):]
+        yield "sign", text[: match.start(1)] + other + text[match.end(1) :]
 
 
 def texts_of(path):
@@ -141,10 +148,18 @@ def texts_of(path):
         chance = random.Random(piece.text)
         for kind, text in mutants_of(piece.text, chance):
             mutant = piece._replace(text=text)
-            lost = [mark for mark in chapter.marks(piece.cell) if " ".join(mark.split()) in piece.text and " ".join(mark.split()) not in text]
+            lost = [
+                mark
+                for mark in chapter.marks(piece.cell)
+                if " ".join(mark.split()) in piece.text and " ".join(mark.split()) not in text
+            ]
             after = Counter(each.text for each in chapter.unbound_in(mutant))
             noticed = bool(lost) or after.total() > before.total()
-            name = "index signs" if kind == "sign" else {"prose": "prose", "caption": "captions", "alt text": "alt texts"}[piece.kind]
+            name = (
+                "index signs"
+                if kind == "sign"
+                else {"prose": "prose", "caption": "captions", "alt text": "alt texts"}[piece.kind]
+            )
             one, tried = counts.get(name, (0, 0))
             counts[name] = (one + noticed, tried + 1)
             if not noticed:
@@ -175,7 +190,7 @@ def equations_of(path):
                     noticed = fails(test_numbers.OTHER_EQUATIONS[label], text)
                 else:
                     other = [*cells]
-                    other[number] = {**cell, "source": source[:start] + text + source[start + len(latex):]}
+                    other[number] = {**cell, "source": source[:start] + text + source[start + len(latex) :]}
                     noticed = len(bound_numbers.Chapter(path, other).unbound()) > before
                 counts = (counts[0] + noticed, counts[1] + 1)
                 if not noticed:
@@ -209,7 +224,9 @@ def code_of(folder, chance, size):
         path = folder / f"{name}.ipynb"
         if path.exists():
             cells = code_cells(path)
-            chosen += [(name, place, text) for place, cell in enumerate(cells) for text in mutants_of_code(cell, chance)]
+            chosen += [
+                (name, place, text) for place, cell in enumerate(cells) for text in mutants_of_code(cell, chance)
+            ]
     chosen = sorted(chance.sample(chosen, min(size, len(chosen))))
     counts, escaped = {"all": (0, 0)}, []
     for name in sorted({name for name, _, _ in chosen}):
@@ -236,20 +253,24 @@ def difference(one, other):
 
 
 def mutants_of_code(source, chance):
-    """Every number, and every sign between two operands, changed in turn; alt texts and docstrings are texts, not code."""
+    """Every number, and every sign between two operands, changed in turn; texts are not touched."""
     lines = source.splitlines(keepends=True)
     tokens = list(tokenize.generate_tokens(io.StringIO(source).readline))
     for before, token in zip(tokens, tokens[1:], strict=False):
         row, column = token.start[0] - 1, token.start[1]
-        binary = token.string in "+-" and token.type == tokenize.OP and (before.type in (tokenize.NAME, tokenize.NUMBER) or before.string in ")]")
+        binary = (
+            token.string in "+-"
+            and token.type == tokenize.OP
+            and (before.type in (tokenize.NAME, tokenize.NUMBER) or before.string in ")]")
+        )
         if token.type == tokenize.NUMBER and token.string.isdigit():
             new = changed_digit(token.string, 0, len(token.string), chance)
         elif binary:
             new = "-" if token.string == "+" else "+"
         else:
             continue
-        changed = lines[row][:column] + new + lines[row][token.end[1]:]
-        yield "".join([*lines[:row], changed, *lines[row + 1:]])
+        changed = lines[row][:column] + new + lines[row][token.end[1] :]
+        yield "".join([*lines[:row], changed, *lines[row + 1 :]])
 
 
 def run_mutants(path, mutants):
@@ -265,7 +286,10 @@ def run_mutants(path, mutants):
     for place, text in mutants:
         run(cells[done:place], names)
         done = place
-        results.append(in_child(lambda text=text, place=place: same([text, *cells[place + 1:]], names, expected[place:]), limit) is not True)
+        results.append(
+            in_child(lambda text=text, place=place: same([text, *cells[place + 1 :]], names, expected[place:]), limit)
+            is not True
+        )
     return results
 
 
