@@ -221,7 +221,7 @@ def constant(node):
 def runs_of(node, kind="code"):
     """The numbers of a piece of code as (kind, numbers side by side), those of alt texts left out.
 
-    Kinds: "assert" for what is compared, "index" inside brackets, "size" for lengths of ranges and shapes, "named" for settings,
+    Kinds: "assert" for what is compared, "index" inside brackets, "size" for lengths, "named" for settings,
     "code" for all others.
     """
     found, here = [], []
@@ -597,7 +597,7 @@ class Chapter:
         return value in known or not isinstance(value, int) and any(rounds_to(found, value) for found in known)
 
     def binds_expression(self, piece, statement):
-        """The same expression as an index of the same array; or in an equation or code, without a twin of other signs."""
+        """The same expression as an index of the same array, or in an equation or code, without a twin."""
         known = self.whole.expressions | self.sections[piece.section].expressions
         if {letter for product, _ in statement.expression for letter in product} == {"k"} and statement.symbol:
             return (f"={statement.symbol}", statement.expression) in article(self.folder)
