@@ -14,12 +14,12 @@ NBVAL := -m pytest --quiet -p tools.kernel_watch --nbval --nbval-current-env --n
 find = $(shell find $(1) \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -o $(2) -print)
 NOTEBOOKS := $(wildcard chapters/*.ipynb)
 LIBRARY := $(call find,convlib,-name '*.py')
-# The performance page shows these.
-RESULTS := $(call find,benchmarks/results,)
+# The pages on performance and on how the book is checked show these.
+RESULTS := $(call find,benchmarks/results,) tests/data/mutation_score.json
 PAGES := $(call find,chapters tools/book,) _config.yml _toc.yml
 
 .PHONY: help book test bounds coverage machines once-more lowest parity bench bench-shapes bench-layers bench-networks \
-  bench-page lab text store rerun export browser clean distclean
+  bench-page mutate errata lab text store rerun export browser clean distclean
 .DELETE_ON_ERROR:
 
 help:
@@ -38,6 +38,8 @@ help:
 	@echo 'make export    write convlib/ from the chapters'
 	@echo 'make browser   open every page in Chromium (must be installed), light, dark and as on a phone, and check that all'
 	@echo '               can read and use it; screenshots in _build/screens'
+	@echo 'make mutate    change each number and sign of the book, count the changes that a check notices, and show it'
+	@echo 'make errata    write the page of mistakes from tests/data/errata.json'
 	@echo 'make bench     measure convlib beside PyTorch and others on this machine, and show it on the performance page'
 	@echo '               (parts of it: bench-shapes, bench-layers, bench-networks; with other vectors: bench-as-avx2)'
 	@echo 'make clean     remove what was built, but not _build/text; make distclean removes that and .venv too'
@@ -145,6 +147,14 @@ parity: .venv/.with-parity
 browser: _build/.book .venv/.with-browser
 	$(BIN)/python -m pytest --numprocesses=2 tests/browser
 	$(BIN)/python tests/browser/first_paint.py
+
+# Every number and sign of the text, and a sample of those in the code: some minutes.
+mutate: .venv/.installed
+	$(BIN)/python tools/mutants.py
+	$(BIN)/python tools/chapter.py run chapters/checked.ipynb
+
+errata: .venv/.installed
+	$(BIN)/python tools/errata.py
 
 # --- speed --------------------------------------------------------------------------------------------------
 

@@ -42,6 +42,12 @@ def house_layer():
 LAYERS = pytest.mark.parametrize("layer", [random_layer, house_layer], ids=["random", "house"])
 
 
+def counted(array, *numbers):
+    """What belongs to layers, channels, ... that are counted from 1: there is no number 0, and none after the last."""
+    assert all(1 <= number <= size for number, size in zip(numbers, array.shape, strict=False)), numbers
+    return array[tuple(number - 1 for number in numbers)]
+
+
 def lookup_in(image, weight, bias):
     """What the symbols of Part I stand for."""
     tmp = np.array([[reference.correlate2d(image[i], weight[o, i], 1) for i in range(3)] for o in range(2)])
@@ -52,18 +58,18 @@ def lookup_in(image, weight, bias):
             return reference.correlate2d(upper, lower, padding=1)
         if name == "ch":
             layer, channel = upper
-            return entry({K - 1: image, K: output}[layer][channel - 1], lower)
+            return entry(counted({K - 1: image, K: output}[layer], channel), lower)
         if name == "ker":
             layer, o, i = upper
             assert layer == K
-            return entry(weight[o - 1, i - 1], lower)
+            return entry(counted(weight, o, i), lower)
         if name == "b":
             layer, o = upper
             assert layer == K
-            return int(bias[o - 1])
+            return int(counted(bias, o))
         if name == "tmp":
             o, i = upper
-            return entry(tmp[o - 1, i - 1], lower)
+            return entry(counted(tmp, o, i), lower)
         raise AssertionError(f"a symbol that Part I does not have: {name}")
 
     return lookup
@@ -95,18 +101,18 @@ def told():
             if of == "Loss":
                 return int((flow * growth(by)).sum())
             assert of == "X" and channel[0] == K + 1
-            return entry(growth(by)[channel[1] - 1], place)
+            return entry(counted(growth(by), channel[1]), place)
         if name == r"\delta":
             layer, channel = upper
-            return entry(flows[layer][channel - 1], lower)
+            return entry(counted(flows[layer], channel), lower)
         if name == r"\delta ker":
             layer, o, i = upper
             assert layer == K
-            return entry(grad_weight[o - 1, i - 1], lower)
+            return entry(counted(grad_weight, o, i), lower)
         if name == r"\delta b":
             layer, o = upper
             assert layer == K
-            return int(grad_bias[o - 1])
+            return int(counted(grad_bias, o))
         return part_1(name, upper, lower)
 
     def impacts(*variable):
@@ -151,6 +157,7 @@ def test_f01_one_neuron(equations, layer):
 @LAYERS
 def test_f02_every_neuron_of_every_temporary_grid(equations, layer):
     [equation] = parse(equations["eq-F02"])
+    assert summed_places(equation[1]) == list(np.ndindex(3, 3))  # those beyond would add only zeros
     lookup = lookup_in(*layer())
     for o, i, p, q in np.ndindex(2, 3, 7, 7):
         assert holds(equation, lookup, o=o + 1, i=i + 1, p=p, q=q)
@@ -230,6 +237,7 @@ def test_f11_the_learning_flow_at_the_centre(equations):
 def test_f12_the_learning_flow_at_every_input_neuron(equations):
     lookup, _ = told()
     [equation] = parse(equations["eq-F12"])
+    assert summed_places(equation[1]) == [(o + 1, u, v) for o, u, v in np.ndindex(2, 3, 3)]
     for i, r, s in np.ndindex(3, 7, 7):
         assert holds(equation, lookup, i=i + 1, r=r, s=s)
 
@@ -276,6 +284,7 @@ def test_f17_what_the_corner_weight_is_told(equations):
 def test_f18_what_every_weight_is_told(equations):
     lookup, _ = told()
     [equation] = parse(equations["eq-F18"])
+    assert summed_places(equation[1]) == list(np.ndindex(7, 7))
     for o, i, u, v in np.ndindex(2, 3, 3, 3):
         assert holds(equation, lookup, o=o + 1, i=i + 1, u=u, v=v)
 
@@ -296,6 +305,7 @@ def test_f20_what_the_two_biases_are_told(equations):
     lookup, _ = told()
     boxed = parse(equations["eq-F20"])
     assert [[evaluate(index, None, k=K) for index in left[2]] for left, _ in boxed] == [[K, 1], [K, 2]]
+    assert all(summed_places(flows) == list(np.ndindex(7, 7)) for _, flows in boxed)
     assert all(holds(equation, lookup) for equation in boxed)
 
 
@@ -381,8 +391,10 @@ SLIPS = [
     ("F02", "ker^{k,o,i}_{u,v}", "ker^{k,o,i}_{2-u,2-v}"),  # a turned kernel
     ("F02", "ker^{k,o,i}_{u,v}", "ker^{k,o,i}_{v,u}"),  # rows and columns swapped
     ("F02", "_{u=0}^{2}", "_{u=1}^{2}"),  # a row forgotten
+    ("F02", "_{v=0}^{2}", "_{v=0}^{8}"),  # adds only zeros
     ("F03", "ker^{k,1,2}", "ker^{k,2,1}"),
     ("F04", "tmp^{2,3}", "tmp^{1,3}"),
+    ("F04", "tmp^{2,3}", "tmp^{0,3}"),  # channels count from 1; in Python, -1 would be the last
     ("F05", "ker^{k,1,3}_{2,1}", "ker^{k,1,3}_{1,2}"),
     ("F06", "56", "55"),
     ("F07", r"\partial X^{k,1}_{3,3}", r"\partial X^{k,2}_{3,3}"),
