@@ -84,6 +84,7 @@ _STYLE = """
 .convlib-moving input[type=file] { max-width: 100%; }
 .convlib-moving .steps input { flex: 0 1 16rem; width: auto; min-width: 5rem; }
 .convlib-moving .steps { flex-wrap: nowrap; }
+.convlib-moving .steps button { flex: none; }
 .convlib-moving .value { min-width: 2.5ch; text-align: left; }
 .convlib-moving .said { max-width: 46rem; min-height: 3em; margin: 0.5rem auto; }
 @media (prefers-reduced-motion: no-preference) { .convlib-moving .glide { transition: transform 0.15s; } }
@@ -253,6 +254,9 @@ _FRAME = """(function () {@SHARED@
     @TOOLS@
     @SCRIPT@
     all(".controls").forEach((part) => { part.hidden = false; });
+    all(".stage").forEach((stage) => {  // what scrolls must be within reach of the keys
+      if (stage.scrollWidth > stage.clientWidth && !stage.querySelector("[tabindex]")) stage.tabIndex = 0;
+    });
     said.setAttribute("aria-live", "polite");
   });
 })();"""
