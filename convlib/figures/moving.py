@@ -17,12 +17,13 @@ __all__ = ["Moving"]
 
 def _board(svg, words, *, paint=False):
     """A drawing whose cells can be picked, or painted on."""
-    return f'<div class="board{" paint" if paint else ""}" role="img" aria-label="{escape(words)}">{svg}</div>'
+    kind = "board paint" if paint else "board"
+    return f'<div class="convlib-figure {kind}" role="img" aria-label="{escape(words)}">{svg}</div>'
 
 
 def _panel(svg, words):
     """A drawing that shows an answer."""
-    return f'<div class="panel" role="img" aria-label="{escape(words)}">{svg}</div>'
+    return f'<div class="convlib-figure panel" role="img" aria-label="{escape(words)}">{svg}</div>'
 
 
 def _stage(*parts):
@@ -301,7 +302,7 @@ class Moving(Figure):
         # For this kind only, and stronger than the shared style, which other figures of the page repeat.
         style = _STYLE + self.style.replace(".convlib-moving", f".convlib-moving.convlib-{self.kind}")
         return (
-            f'<div class="convlib-figure convlib-moving convlib-{self.kind}" role="group" '
+            f'<div class="convlib-moving convlib-{self.kind}" role="group" '
             f'aria-label="{escape(self.alt)}" data-start="{escape(data)}"><style>{style}</style>'
             f'{"".join(self.panels)}</div>'
             f"<script>{_script(self.kind, self.script)}</script>"
