@@ -19,7 +19,7 @@ _EXPLORE = """
     const panels = all("svg"), board = panels[0];
     let row = start.row, column = start.column;
     @SHOW@
-    const picked = pickable(one(".board"), { rows, columns, size, left, top, row, column,
+    const explorer = pickable(one(".board"), { rows, columns, size, left, top, row, column,
       label: start.label || "the picked cell",
       pick(p, q) {
         row = p;
@@ -28,10 +28,10 @@ _EXPLORE = """
         all(".panel").forEach((panel) => panel.setAttribute("aria-label", words));
         return words;
       } });
-    say(picked.choose(row, column));
+    say(explorer.choose(row, column));
     all("[data-do^=Arrow]").forEach((button) => button.addEventListener("click", () => {
-      const cell = keys({ key: button.dataset.do }, ...picked.chosen(), { rows, columns });
-      say(picked.choose(...(cell || picked.chosen())));
+      const cell = keys({ key: button.dataset.do }, ...explorer.chosen(), { rows, columns });
+      say(explorer.choose(...(cell || explorer.chosen())));
     }));
 """
 
@@ -118,7 +118,7 @@ def explore_kernel(channel, kernel, row, column, *, role="input", alt):
 
 
 _SHOW_IMPACTS = """
-    const { rows, columns } = start, size = 28, left = 18, top = 34;
+    const { rows, columns } = start, size = 27, left = 18, top = 34;
     const chosen = board.querySelector(".picked"), boards = panels.slice(1);
     function show() {
       const found = start.impacts[row * columns + column], count = found.length * boards.length;
@@ -139,7 +139,7 @@ _SHOW_IMPACTS = """
 
 def _noted_grid(shape, touched, role, title, picked=None):
     """A panel of empty cells, but for the `touched` ones (row, column, note) and the `picked` one."""
-    (rows, columns), size = shape, 28
+    (rows, columns), size = shape, 27  # three grids of the house stand side by side
     notes = {(p, q): note for p, q, note in touched}
     dim = ' fill-opacity="0.75"'
     content = _text(18 + columns * size / 2, 9, title, 12)

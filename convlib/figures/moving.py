@@ -17,12 +17,13 @@ __all__ = ["Moving"]
 
 def _board(svg, words, *, paint=False):
     """A drawing whose cells can be picked, or painted on."""
-    return f'<div class="board{" paint" if paint else ""}" role="img" aria-label="{escape(words)}">{svg}</div>'
+    kind = "board paint" if paint else "board"
+    return f'<div class="convlib-figure {kind}" role="img" aria-label="{escape(words)}">{svg}</div>'
 
 
 def _panel(svg, words):
     """A drawing that shows an answer."""
-    return f'<div class="panel" role="img" aria-label="{escape(words)}">{svg}</div>'
+    return f'<div class="convlib-figure panel" role="img" aria-label="{escape(words)}">{svg}</div>'
 
 
 def _stage(*parts):
@@ -84,6 +85,7 @@ _STYLE = """
 .convlib-moving input[type=file] { max-width: 100%; }
 .convlib-moving .steps input { flex: 0 1 16rem; width: auto; min-width: 5rem; }
 .convlib-moving .steps { flex-wrap: nowrap; }
+.convlib-moving .steps button { flex: none; }
 .convlib-moving .value { min-width: 2.5ch; text-align: left; }
 .convlib-moving .said { max-width: 46rem; min-height: 3em; margin: 0.5rem auto; }
 @media (prefers-reduced-motion: no-preference) { .convlib-moving .glide { transition: transform 0.15s; } }
@@ -253,6 +255,9 @@ _FRAME = """(function () {@SHARED@
     @TOOLS@
     @SCRIPT@
     all(".controls").forEach((part) => { part.hidden = false; });
+    all(".stage").forEach((stage) => {  // what scrolls must be within reach of the keys
+      if (stage.scrollWidth > stage.clientWidth && !stage.querySelector("[tabindex]")) stage.tabIndex = 0;
+    });
     said.setAttribute("aria-live", "polite");
   });
 })();"""
@@ -297,7 +302,7 @@ class Moving(Figure):
         # For this kind only, and stronger than the shared style, which other figures of the page repeat.
         style = _STYLE + self.style.replace(".convlib-moving", f".convlib-moving.convlib-{self.kind}")
         return (
-            f'<div class="convlib-figure convlib-moving convlib-{self.kind}" role="group" '
+            f'<div class="convlib-moving convlib-{self.kind}" role="group" '
             f'aria-label="{escape(self.alt)}" data-start="{escape(data)}"><style>{style}</style>'
             f'{"".join(self.panels)}</div>'
             f"<script>{_script(self.kind, self.script)}</script>"

@@ -39,7 +39,7 @@ class Story(Moving):
             f"<div{'' if place in self.still['panels'] else ' hidden'}>{panel}</div>"
             for place, panel in enumerate(panels)
         )
-        picture = f'<div class="stage" role="img" aria-label="{escape(self.still["alt"])}">{shown}</div>'
+        picture = f'<div class="convlib-figure stage" role="img" aria-label="{escape(self.still["alt"])}">{shown}</div>'
         parts = [_steps(len(self.frames)), _said(self.still["said"]), picture]
         super().__init__("story", parts, alt, _TELL, {"frames": self.frames})
 

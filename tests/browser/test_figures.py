@@ -192,6 +192,25 @@ def test_a_story_plays_when_asked_and_not_at_all_for_those_who_want_calm(opened,
     assert page.locator(".steps input").get_attribute("aria-valuetext") == said(page)
 
 
+def test_a_picture_that_must_scroll_can_be_scrolled_with_keys(opened):
+    page = opened("story", **PHONE)
+    assert page.locator(".stage[tabindex]").count() == 0
+    wide = figures.story([figures.grids(np.ones((1, 30), int), alt="a row")] * 2, ["a", "b"], alt="x")
+    page.set_content(PAGE.format(wide._repr_html_()))
+    page.locator(".stage").focus()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("document.querySelector('.stage').scrollLeft > 0")
+
+
+def test_three_grids_of_the_house_stand_side_by_side(opened):
+    page = opened("story", viewport={"width": 672 + 32, "height": 800})  # the text of the book is 672 wide
+    table = [[[(p, q, "0,0")] for q in range(7)] for p in range(7)]
+    three = figures.explore_impacts(table, (7, 7), 0, 0, titles=["one", "two", "three"], alt="x")
+    page.set_content(PAGE.format(three._repr_html_()))
+    tops = page.locator("svg").evaluate_all("(all) => all.map((each) => each.getBoundingClientRect().top)")
+    assert len(tops) == 3 and len(set(tops)) == 1
+
+
 # --- explorers --------------------------------------------------------------------------------------------------
 
 
@@ -233,7 +252,7 @@ def test_the_kernel_follows_keys_mouse_finger_and_buttons(opened):
 def test_an_explorer_says_what_it_was_made_for(opened):
     page = opened("explore_impacts")
     assert said(page) == "Row 0, column 1 is made of 4 cells."
-    page.mouse.click(*place(page, 1, 0, size=28))
+    page.mouse.click(*place(page, 1, 0, size=27))
     notes = page.locator(".panel .note").all_text_contents()
     assert [k for k, note in enumerate(notes) if note] == [3, 4, 6, 7]
 
