@@ -12,7 +12,7 @@ from convlib.kernels.tuning import ROWS, VECTORS
 
 __all__ = [
     "SHAPE", "multiply", "nought", "spread", "put", "take", "together", "share", "dots", "slide",
-    "weigh", "load_between",
+    "weigh",
 ]
 
 
@@ -127,9 +127,3 @@ def weigh(cpu, block, flows, plane, place, steps, taps):
     for cells, r, u in _meetings(cpu, plane, place, steps, len(flows), taps):
         sums[u] = cpu.fma(flows[r][0], cells, sums[u])
     return [[each] for each in sums]
-
-
-@primitive(lambda array, *_: VectorType(array.dtype))
-def load_between(cpu, array, index, first, last):
-    """Only lanes first .. last - 1 are read; zeros elsewhere (chapter "Vectors and the block")."""
-    return cpu.load_lanes(array, index, first, last)
