@@ -7,7 +7,7 @@ Chapter "Vectors and the block" builds this module.
 
 from numba import types
 
-from convlib.kernels.simd import VectorType, as_first, compiled, primitive
+from convlib.kernels.simd import VectorType, as_first, inlined, primitive
 from convlib.kernels.tuning import ROWS, VECTORS
 
 __all__ = [
@@ -72,7 +72,7 @@ def together(cpu, a, b):
     return [[cpu.add(x, y) for x, y in zip(*rows, strict=True)] for rows in zip(a, b, strict=True)]
 
 
-@compiled
+@inlined
 def share(job, jobs, count):
     """Which of `count` things are a job's (chapter "Vectors and the block")."""
     return job * count // jobs, (job + 1) * count // jobs

@@ -19,7 +19,7 @@ from convlib.kernels.shuffles import transpose
 from convlib.kernels.simd import all_finite, compiled, inlined, lanes, lanes_of, load_between, store_some
 from convlib.kernels.tuning import AT_ONCE, IN_PLACE, PIECE, ROWS, SET, VECTORS
 
-__all__ = ["add_product", "copy", "turn", "pack", "forward", "turned", "input_grad", "suits"]
+__all__ = ["copy", "turn", "pack", "forward", "turned", "input_grad", "suits"]
 
 
 # Chapter "Packing: the layer as a matrix product" (chapters/packing.ipynb)
@@ -37,13 +37,8 @@ class _Left(NamedTuple):
 
 
 @inlined
-def add_product(sums, left, i, right, j, sizes):
-    """Add a panel times a strip, in chains of bounded length; the first begins at the sums.
-
-    sizes: (runs of rows, how long they are, the gap after each, how long a chain is), (from row to
-    row of the panel, along it, and from row to row of the strip). Source: chapter "Packing: the
-    layer as a matrix product".
-    """
+def _add_product(sums, left, i, right, j, sizes):
+    """Add a panel times a strip, in chains of bounded length; the first begins at the sums."""
     (runs, length, gap, piece), (row_step, on, down) = sizes
     total, chains, room = nought(right, SHAPE), 0, piece
     for _ in range(runs):
@@ -102,7 +97,7 @@ def _multiply_strips(left, panels, columns, right, target, work):
         image, p, j = columns[0] // places, columns[0] % places, origin
         for column in range(columns[0], columns[1], wide):
             sums = spread(start, (above + row) * begin, begin, SHAPE)
-            sums = add_product(sums, weights, i, numbers, j, (sizes, steps))
+            sums = _add_product(sums, weights, i, numbers, j, (sizes, steps))
             if p + wide <= places and row + ROWS <= left.rows:
                 put(result, image * image_step + (above + row) * places + p, places, sums)
             else:

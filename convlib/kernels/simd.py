@@ -399,7 +399,7 @@ def compiled(function, **options):
     not handed. Source: chapter "How the engine is wired".
     """
     refuse_arrays(function)
-    result = numba.njit(nogil=True, **options)(function)
+    result = numba.njit(nogil=True, no_cfunc_wrapper=True, **options)(function)
     if result is not function:  # Numba may be told to compile nothing
         result._cache = Kept(function)
     return result

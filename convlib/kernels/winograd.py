@@ -24,8 +24,8 @@ import numpy as np
 from numba import types
 
 from convlib import parallel, ranges
-from convlib.kernels.blocks import SHAPE, nought, put, share, take, together
-from convlib.kernels.product import add_product, turn, turned
+from convlib.kernels.blocks import SHAPE, multiply, nought, put, share, take, together
+from convlib.kernels.product import turn, turned
 from convlib.kernels.simd import all_finite, compiled, inlined, lanes, lanes_of, load, primitive, store
 from convlib.kernels.tuning import (
     FEW_PIECES,
@@ -166,22 +166,16 @@ class _Plan(NamedTuple):
     strip: int = 0  # of images
 
 
-@compiled
-def _clear(numbers, place, count):
-    """Write zeros."""
-    numbers[place : place + count] = 0
-
-
 @inlined
 def _bring_rows(images, s, rows, channel, workspace):
     """Write some rows of a vector of channels, channels last, zeros above and below."""
-    (image, y, count), line = rows, s.width * lanes(images)
-    begin, end = max(0, y), min(s.height, y + count)
-    place = ((image * s.sources + channel) * s.height + begin) * s.width
-    turn(images, place, s.height * s.width, workspace, s.strip + (begin - y) * line,
-         lanes(images), (lanes(images), (end - begin) * s.width))
-    _clear(workspace, s.strip, (begin - y) * line)
-    _clear(workspace, s.strip + (end - y) * line, (y + count - end) * line)
+    (image, y, count), n, size = rows, lanes(images), s.height * s.width
+    begin, end, line = max(0, y), min(s.height, y + count), s.width * n
+    place = (image * s.sources + channel) * size + begin * s.width
+    above, below = s.strip + (begin - y) * line, s.strip + (end - y) * line
+    turn(images, place, size, workspace, above, n, (n, (end - begin) * s.width))
+    workspace[s.strip : above] = 0
+    workspace[below : s.strip + count * line] = 0
 
 
 @inlined
@@ -234,13 +228,13 @@ def _look_at_cells(images, workspace, s, where, seen):
 def _transform_images(images, s, matrix, rows, channels, seen, workspace):
     """Write [part][piece][tile][channel] for some tile rows, counted through the images."""
     n, (row, last), place = lanes(images), rows, s.place
-    _clear(workspace, s.half, s.sizes - s.half)
+    workspace[s.half : s.sizes] = 0
     while row < last:
         image, tile_row = row // s.tile_rows, row % s.tile_rows
         count, y = min(s.tile_rows - tile_row, last - row), tile_row * OUTPUTS - s.top
         lines = (count - 1) * OUTPUTS + s.span
         begin, end = max(0, y), min(s.height, y + lines)
-        _clear(workspace, s.sizes, s.strip - s.sizes)
+        workspace[s.sizes : s.strip] = 0
         for c in range(channels[0], min(channels[1], s.sources), n):
             channel = min(c, s.sources - n)  # a last vector moves back
             _bring_rows(images, s, (image, y, lines), channel, workspace)
@@ -304,14 +298,18 @@ def _multiply_pieces(numbers, s, left, right, target, sizes, more):
     right is (place, from piece to piece, step to the next row).
     """
     (v, row_step, along), (u, u_apart, u_step), (points, rows, depth) = left, right, sizes
-    run = (1, depth, 0, PIECE), (row_step, along, u_step)
     for t in range(points):
         for row in range(0, rows, ROWS):
             place, i = target + t * s.out_apart + row * s.out_step, v + t * s.apart + row * row_step
-            sums = nought(numbers, SHAPE)
-            sums = add_product(sums, numbers, i, numbers, u + t * u_apart, run)
+            j, sums = u + t * u_apart, nought(numbers, SHAPE)
             if more:
-                sums = together(take(numbers, place, s.out_step, SHAPE), sums)
+                sums = take(numbers, place, s.out_step, SHAPE)
+            for begin in range(0, depth, PIECE):
+                part = nought(numbers, SHAPE)
+                for _ in range(min(PIECE, depth - begin)):
+                    part = multiply(part, numbers, i, row_step, numbers, j)
+                    i, j = i + along, j + u_step
+                sums = together(sums, part)
             put(numbers, place, s.out_step, sums)
 
 
