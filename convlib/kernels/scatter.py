@@ -152,7 +152,7 @@ def input_grad(weight, grad_output, g, jobs):
     dtype, n = weight.dtype, lanes_of(weight.dtype)
     windows, plan, taps, shape, (some, wide, space, size) = _scattering(g, n)
     packed, flat = parallel.borrow("panels", size, dtype), weight.reshape(-1)
-    sizes = g.groups, windows[1].channels, windows[0].channels, len(taps)
+    sizes = g.groups, windows[1].in_channels, windows[0].in_channels, len(taps)
     parallel.run(product.pack, jobs, 0, dtype, flat, sizes, (wide, False), packed)
     grad = np.empty((g.batch, g.in_channels, g.height, g.width), dtype)
     arrays = grad_output.reshape(-1), packed, grad.reshape(-1)

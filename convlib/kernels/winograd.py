@@ -224,7 +224,7 @@ def _look_at_cells(images, workspace, s, where, seen):
         _keep_sizes(seen, to, workspace, s.strip + (row - y) * line, run, by_sum)
 
 
-@inlined
+@compiled
 def _transform_images(images, s, matrix, rows, channels, seen, workspace):
     """Write [part][piece][tile][channel] for some tile rows, counted through the images."""
     n, (row, last), place = lanes(images), rows, s.place
