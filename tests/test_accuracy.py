@@ -13,8 +13,7 @@ import pytest
 from test_functional import COMPILED, SLOW, means
 
 import convlib
-from convlib import algorithms, functional, numpy_kernels, shapes
-from convlib.kernels import ranges
+from convlib import algorithms, functional, numpy_kernels, ranges, shapes
 
 NAMES = tuple(algorithms.ALGORITHMS)
 LOCAL = [name for name in NAMES if algorithms.LOCAL_ERROR[name]]

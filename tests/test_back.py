@@ -124,7 +124,7 @@ def test_both_sides_get_turned():
     for columns, turned in ((2 * n, 2 * n), (64 * n, 8 * n)):
         g = shapes.conv2d_geometry((1, 8 * n, 9, 9), (columns, 8 * n, 1, 1))
         (_, v), (_, exchanged, _), *_ = weights._sides(g, n)
-        assert v.channels == turned and exchanged == (turned != columns)
+        assert v.in_channels == turned and exchanged == (turned != columns)
 
 
 def in_one_chain(number, count):

@@ -21,7 +21,7 @@ from convlib.kernels.simd import (  # noqa: E402
     lanes,
     lanes_of,
     load,
-    load_some,
+    load_between,
     store,
     store_some,
     total,
@@ -84,7 +84,7 @@ def run_together(out, a, b, shape):
 
 @compiled
 def run_load_between(out, array, first, last):
-    store(out, 0, blocks.load_between(array, 1, first, last))
+    store(out, 0, load_between(array, 1, first, last))
 
 
 @compiled
@@ -127,7 +127,7 @@ def run_transpose(out, array):
 @compiled
 def run_words(out, array, count):
     store(out, 0, load(array, 1))
-    store_some(out, lanes(out), load_some(array, 1, count), count)
+    store_some(out, lanes(out), load_between(array, 1, 0, count), count)
     store(out, 2 * lanes(out), broadcast(array, 2))
     store(out, 3 * lanes(out), fma(load(array, 0), load(array, 1), broadcast(array, 2)))
     out[4 * lanes(out)] = total(load(array, 1))

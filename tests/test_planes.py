@@ -149,7 +149,7 @@ LEAST = {
     "the house": layer((1, 3, 7, 7), (2, 3, 3, 3), 1, 1),
     "a line": layer((3, 2, 1, 37), (3, 2, 1, 4), 1, ((0, 0), (3, 0))),
     "a column": layer((3, 2, 37, 1), (3, 2, 4, 1)),
-    "dilated": layer((2, 2, 9, 11), (3, 2, 3, 2), 1, (2, 1), (2, 3)),
+    "unequal zeros": layer((3, 2, 6, 7), (2, 2, 3, 2), 1, ((0, 2), (1, 0))),
     "more zeros than the kernel reaches": layer((2, 2, 5, 6), (2, 2, 2, 3), 1, 3),
     "one pixel": layer((3, 20, 1, 1), (30, 20, 1, 1)),
     "one pixel, in portions": layer((9, 300, 1, 1), (400, 300, 1, 1)),
@@ -167,6 +167,7 @@ def test_few_takes_the_least_layers_only():
     assert few.suits(LEAST["the house"], single) and few.suits(LEAST["the house"], double)
     assert not few.suits(layer((1, 3, 7, 7), (2, 3, 3, 3), 2, 1), single), "strided"
     assert not few.suits(layer((1, 4, 7, 7), (4, 1, 3, 3), 1, 1, 1, 4), single), "groups"
+    assert not few.suits(layer((1, 2, 9, 9), (2, 2, 3, 3), 1, 2, 2), single), "dilated"
     assert not few.suits(layer((1, 4, 28, 28), (8, 4, 3, 3), 1, 1), single), "large"
     assert 49 * 8 * 54 > SMALL and not few.suits(layer((1, 6, 7, 7), (8, 6, 3, 3), 1, 1), single)
     assert not few.suits(layer((1, 4, 1, 1), (4, 4, 1, 1), 2, ((1, 0), (1, 0))), single), "one pixel that no tap meets"

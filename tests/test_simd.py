@@ -113,7 +113,7 @@ from convlib.kernels import simd
 @simd.compiled
 def firsts(numbers):
     for x in range(0, numbers.size, simd.lanes(numbers)):
-        simd.store(numbers, x, simd.load_some(numbers, x, 1))
+        simd.store(numbers, x, simd.load_between(numbers, x, 0, 1))
 numbers = np.arange(1.0, 65.0)
 firsts(numbers)
 assert numbers[0] == 1 and numbers[-1] == 0 and np.count_nonzero(numbers) == 64 * 8 // simd.REGISTER_BYTES
@@ -137,7 +137,7 @@ def test_vectors_are_as_long_as_the_registers_of_the_processor_that_is_named(nam
 
 @compiled
 def copied(source, target, index, count):
-    simd.store_some(target, index, simd.load_some(source, index, count), count)
+    simd.store_some(target, index, simd.load_between(source, index, 0, count), count)
 
 
 @pytest.mark.parametrize("dtype", ["f", "d"])
@@ -173,7 +173,7 @@ def load(numbers, index):
     return simd.total(simd.load(numbers, index))
 @simd.compiled
 def load_some(numbers, index, count):
-    return simd.total(simd.load_some(numbers, index, count))
+    return simd.total(simd.load_between(numbers, index, 0, count))
 @simd.compiled
 def store(numbers, index):
     simd.store(numbers, index, simd.load(numbers, 0))

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from test_functional import COMPILED, SLOW
 
-from convlib import numpy_kernels
+from convlib import numpy_kernels, ranges
 from convlib.shapes import conv2d_geometry, output_shape
 
 if COMPILED:
-    from convlib.kernels import ranges, winograd
+    from convlib.kernels import winograd
 pytestmark = pytest.mark.skipif(not COMPILED, reason="Numba is missing")
 FLOAT = np.dtype(np.float32)
 

@@ -7,12 +7,12 @@ Chapter "Vectors and the block" builds this module.
 
 from numba import types
 
-from convlib.kernels.simd import VectorType, as_first, compiled, primitive
+from convlib.kernels.simd import VectorType, as_first, inlined, primitive
 from convlib.kernels.tuning import ROWS, VECTORS
 
 __all__ = [
     "SHAPE", "multiply", "nought", "spread", "put", "take", "together", "share", "dots", "slide",
-    "weigh", "load_between",
+    "weigh",
 ]
 
 
@@ -72,7 +72,7 @@ def together(cpu, a, b):
     return [[cpu.add(x, y) for x, y in zip(*rows, strict=True)] for rows in zip(a, b, strict=True)]
 
 
-@compiled
+@inlined
 def share(job, jobs, count):
     """Which of `count` things are a job's (chapter "Vectors and the block")."""
     return job * count // jobs, (job + 1) * count // jobs
@@ -127,9 +127,3 @@ def weigh(cpu, block, flows, plane, place, steps, taps):
     for cells, r, u in _meetings(cpu, plane, place, steps, len(flows), taps):
         sums[u] = cpu.fma(flows[r][0], cells, sums[u])
     return [[each] for each in sums]
-
-
-@primitive(lambda array, *_: VectorType(array.dtype))
-def load_between(cpu, array, index, first, last):
-    """Only lanes first .. last - 1 are read; zeros elsewhere (chapter "Vectors and the block")."""
-    return cpu.load_lanes(array, index, first, last)

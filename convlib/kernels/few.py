@@ -1,83 +1,70 @@
 # Exported from chapters/ by tools/export.py: edit the chapter, not this file.
 """The least layers: images of one pixel, which are products of a few rows, and the smallest of all."""
 
+import math
 from functools import lru_cache
 
 import numpy as np
 
-from convlib.kernels.blocks import load_between
-from convlib.kernels.simd import all_finite, broadcast, compiled, fma, lanes, load_some, store_some, total
+from convlib.kernels.blocks import SHAPE, spread, together
+from convlib.kernels.simd import all_finite, broadcast, compiled, fma, lanes, load_between, store_some
 from convlib.kernels.tuning import PIECE, SERIAL, SMALL
 from convlib.places import CHAIN
+from convlib.shapes import output_shape
 
 __all__ = ["suits", "forward", "input_grad", "weight_grad"]
 
 
 # Chapter "A channel by itself" (chapters/alone.ipynb)
 
+_VECTOR = (SHAPE[0][:1],)  # the least block
+
+
 @compiled
-def _look(data, weights, start, sizes, output):
-    """Compute all lines of output, vector by vector."""
-    (batch, channels, height, width), (rows, lines, places), window, steps = sizes
-    (kh, kw, down, right, top, left), (begin, row_step, channel_step, tap_step) = window, steps
-    for line in range(batch * rows * lines):
-        y, row, image = line % lines, line // lines % rows, line // lines // rows
+def _look(data, factors, start, sizes, result):
+    """Write all lines of a result, vector by vector: sums of factors times the cells they meet."""
+    (items, rows, lines, places), (channels, height, width), (kh, kw, top, left), steps = sizes
+    (item_step, channel_step), (begin, row_step, depth_step, tap_step), (to_item, to_row) = steps
+    for line in range(items * rows * lines):
+        y, row, item = line % lines, line // lines % rows, line // lines // rows
         for x in range(0, places, lanes(data)):
-            sums = broadcast(start, row)
+            sums = spread(start, row, 0, _VECTOR)
             for c in range(channels):
-                k = begin + row * row_step + c * channel_step
-                for u in range(kh):
-                    cell = y - top + u * down
-                    if 0 <= cell < height:
-                        at = ((image * channels + c) * height + cell) * width
-                        for v in range(kw):
-                            to = x - left + v * right
-                            cells = load_between(data, at + to, max(0, -to), width - to)
-                            sums = fma(broadcast(weights, k + (u * kw + v) * tap_step), cells, sums)
-            store_some(output, line * places + x, sums, places - x)
-
-
-@compiled
-def _look_back(data, flow, sizes, result):
-    """Compute each weight's gradient: the flow by the cells that the weight met."""
-    (batch, channels, height, width), (rows, lines, places), window, _ = sizes
-    kh, kw, down, right, top, left = window
-    for k in range(rows * channels * kh * kw):
-        row, c, u, v = k // kw // kh // channels, k // kw // kh % channels, k // kw % kh, k % kw
-        number = total(load_some(data, 0, 0))
-        for image in range(batch):
-            sums = load_some(data, 0, 0)
-            for y in range(max(0, top - u * down), min(lines, height + top - u * down)):
-                at = ((image * channels + c) * height + y - top + u * down) * width
-                line = ((image * rows + row) * lines + y) * places
-                for x in range(0, places, lanes(data)):
-                    to = x - left + v * right
-                    cells = load_between(data, at + to, max(0, -to), width - to)
-                    sums = fma(load_some(flow, line + x, places - x), cells, sums)
-            number += total(sums)
-        result[k] = number
+                part, k = load_between(data, 0, 0, 0), begin + row * row_step + c * depth_step
+                for u in range(max(0, top - y), min(kh, height + top - y)):
+                    at = item * item_step + c * channel_step + (y - top + u) * width
+                    for v in range(kw):
+                        to = x - left + v
+                        cells = load_between(data, at + to, max(0, -to), width - to)
+                        part = fma(broadcast(factors, k + (u * kw + v) * tap_step), cells, part)
+                sums = together(sums, ((part,),))
+            place = item * to_item + row * to_row + y * places + x
+            store_some(result, place, sums[0][0], places - x)
 
 
 @lru_cache(maxsize=1024)
-def _sizes_of(g, back):
-    """The sizes of a pass: source, result, kernel with its corner; steps between weights."""
-    kernel, inputs, outputs = (g.kernel_height, g.kernel_width), g[1:4], (g.out_channels, *g[11:13])
-    corner, taps = (g.padding[0][0], g.padding[1][0]), g.kernel_height * g.kernel_width
-    if not back:
-        steps = 0, g.in_channels * taps, taps, 1
-        return (g.batch, *inputs), outputs, (*kernel, *g.dilation, *corner), steps
-    corner = [(k - 1) * d - c for k, d, c in zip(kernel, g.dilation, corner, strict=True)]
-    steps = taps - 1, taps, g.in_channels * taps, -1
-    return (g.batch, *outputs), inputs, (*kernel, *g.dilation, *corner), steps
+def _sizes_of(g, direction):
+    """The sizes of a pass: result, cells, kernel with its corner; steps in cells, factors, result."""
+    (batch, sources, *size), (targets, *kernel), out = g[:4], g[4:7], g[-2:]
+    cells, places, taps = (math.prod(each) for each in (size, out, kernel))
+    corner, inside, outside = [p[0] for p in g.padding], (sources * cells, cells), (targets * places, places)
+    if direction == "forward":
+        steps = inside, (0, sources * taps, taps, 1), outside
+        return (batch, targets, *out), (sources, *size), (*kernel, *corner), steps
+    if direction == "input_grad":  # the weights turned
+        corner = [k - 1 - before for k, before in zip(kernel, corner, strict=True)]
+        steps = outside, (taps - 1, taps, sources * taps, -1), inside
+        return (batch, sources, *size), (targets, *out), (*kernel, *corner), steps
+    steps = inside[::-1], (0, *outside[::-1], 1), (taps, sources * taps)
+    return (sources, targets, *kernel), (batch, *size), (*out, *corner), steps  # the flow as weights
 
 
-def _result_of(data, weight, start, g, back):
-    """The output of a small layer, or the flow at its input; None if a weight is not finite."""
-    sizes, flat = _sizes_of(g, back), weight.reshape(-1)
+def _result_of(direction, data, factors, start, shape, g):
+    """A result of a small layer; None if a factor is not finite: a zero outside is no product."""
+    flat, result = factors.reshape(-1), np.empty(shape, data.dtype)
     if not all_finite(flat):
         return None
-    result = np.empty((g.batch, *sizes[1]), weight.dtype)
-    _look(data.reshape(-1), flat, start, sizes, result.reshape(-1))
+    _look(data.reshape(-1), flat, start, _sizes_of(g, direction), result.reshape(-1))
     return result
 
 
@@ -92,14 +79,14 @@ def suits(geometry, dtype):
     """Whether images have one pixel, or next to nothing is to do (chapter "A channel by itself")."""
     g, taps = geometry, geometry.in_channels * geometry.kernel_height * geometry.kernel_width
     places = g.out_height * g.out_width
-    small = g.stride == (1, 1) and g.groups == 1 and max(taps, places, g.height * g.width) <= PIECE
+    small = g.stride == g.dilation == (1, 1) and g.groups == 1 and max(taps, places, g.height * g.width) <= PIECE
     return _is_pixel(g) or small and g.batch * places * g.out_channels * taps <= SMALL
 
 
 def forward(input, weight, bias, geometry, jobs):
     """Return the output, or None if a weight is not finite (chapter "A channel by itself")."""
     if not _is_pixel(geometry):
-        return _result_of(input, weight, bias, geometry, False)
+        return _result_of("forward", input, weight, bias, output_shape(geometry), geometry)
     output, images = np.empty((len(input), len(weight)), input.dtype), input[:, :, 0, 0].T
     some = max(1, SERIAL // max(1, input.size))  # rows, so few that BLAS needs no second thread
     with np.errstate(over="ignore", invalid="ignore"):
@@ -111,19 +98,19 @@ def forward(input, weight, bias, geometry, jobs):
 
 def input_grad(weight, grad_output, geometry, jobs):
     """Return the learning flow, or None if a weight is not finite (chapter "A channel by itself")."""
-    if not _is_pixel(geometry):
-        start = np.zeros(geometry.in_channels, weight.dtype)
-        return _result_of(grad_output, weight, start, geometry, True)
+    g = geometry
+    if not _is_pixel(g):
+        start = np.zeros(g.in_channels, weight.dtype)
+        return _result_of("input_grad", grad_output, weight, start, g[:4], g)
     with np.errstate(over="ignore", invalid="ignore"):
         return np.matmul(grad_output[:, :, 0, 0], weight[:, :, 0, 0])[:, :, np.newaxis, np.newaxis]
 
 
 def weight_grad(input, grad_output, geometry, jobs):
-    """Return the gradient of the weights, or None if it is not finite (chapter "A channel by itself")."""
+    """Return the gradient of the weights, or None if a flow is not finite (chapter "A channel by itself")."""
     g = geometry
-    if _is_pixel(g):
-        with np.errstate(over="ignore", invalid="ignore"):
-            return np.matmul(grad_output[:, :, 0, 0].T, input[:, :, 0, 0])[:, :, np.newaxis, np.newaxis]
-    result = np.empty((g.out_channels, g.in_channels, g.kernel_height, g.kernel_width), input.dtype)
-    _look_back(input.reshape(-1), grad_output.reshape(-1), _sizes_of(g, False), result.reshape(-1))
-    return result if all_finite(result.reshape(-1)) else None
+    if not _is_pixel(g):
+        start, shape = np.zeros(g.out_channels, input.dtype), (g.out_channels, g.in_channels, *g[5:7])
+        return _result_of("weight_grad", input, grad_output, start, shape, g)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.matmul(grad_output[:, :, 0, 0].T, input[:, :, 0, 0])[:, :, np.newaxis, np.newaxis]

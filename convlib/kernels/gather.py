@@ -8,45 +8,20 @@ for all channels.
 Chapter "Packing: the layer as a matrix product" builds this module.
 """
 
-from typing import NamedTuple
-
-from convlib.kernels.blocks import load_between
 from convlib.kernels.shuffles import every_second
-from convlib.kernels.simd import compiled, inlined, lanes, load, store
+from convlib.kernels.simd import compiled, inlined, lanes, load, load_between, store
 from convlib.kernels.tuning import VECTORS
 
-__all__ = ["Window", "window_of", "in_one_line", "strip_room", "table_rows", "taps_met", "bring_strips"]
+__all__ = ["window_of", "in_one_line", "strip_room", "table_rows", "taps_met", "cells_at", "bring_strips"]
 
 
 # Chapter "Packing: the layer as a matrix product" (chapters/packing.ipynb)
 
-class Window(NamedTuple):
-    """One group of a layer, as plain numbers (chapter "Packing: the layer as a matrix product")."""
-
-    batch: int
-    channels: int  # of the group
-    height: int
-    width: int
-    kernel_height: int
-    kernel_width: int
-    step_down: int
-    step_right: int
-    top: int
-    left: int
-    dilation_down: int
-    dilation_right: int
-    out_height: int
-    out_width: int
-    image_step: int  # from image to image in the input
-
-
 def window_of(g):
-    """The window of a layer (chapter "Packing: the layer as a matrix product")."""
-    w = Window(g.batch, g.in_channels // g.groups, g.height, g.width, g.kernel_height,
-               g.kernel_width, *g.stride, g.padding[0][0], g.padding[1][0], *g.dilation,
-               g.out_height, g.out_width, g.in_channels * g.height * g.width)
+    """One group of a layer (chapter "Packing: the layer as a matrix product")."""
     cells = g.height * g.width
     one = {"height": 1, "width": cells, "out_height": 1, "out_width": cells}
+    w = g._replace(in_channels=g.in_channels // g.groups)
     return w._replace(**one) if in_one_line(g) else w  # an image is one long line
 
 
@@ -59,7 +34,7 @@ def in_one_line(g):
 def strip_room(w, n):
     """How many numbers a strip takes (chapter "Packing: the layer as a matrix product")."""
     # What is written last may reach a vector further.
-    return w.channels * w.kernel_height * w.kernel_width * VECTORS * n + n
+    return w.in_channels * w.kernel_height * w.kernel_width * VECTORS * n + n
 
 
 def table_rows(w, strips, n):
@@ -73,8 +48,8 @@ def table_rows(w, strips, n):
 def _inside(w, start, count):
     """The first of `count` places that sees a cell of a line, and the first behind them."""
     low, high = -start, w.width - start
-    if w.step_right > 1:
-        low, high = -(start // w.step_right), (w.width - 1 - start) // w.step_right + 1
+    if w.stride[1] > 1:
+        low, high = -(start // w.stride[1]), (w.width - 1 - start) // w.stride[1] + 1
     first = min(max(low, 0), count)
     return first, max(first, min(high, count))
 
@@ -83,24 +58,25 @@ def _inside(w, start, count):
 def _list_pieces(w, strips, taps, size, table):
     """List the pieces of a channel's rows: parts of vectors in front, whole ones at the end."""
     places, wide, parts, whole = w.out_height * w.out_width, VECTORS * size, 0, len(table)
+    image_step = w.groups * w.in_channels * w.height * w.width
     for tap in range(taps[0], taps[1]):
-        down = tap // w.kernel_width * w.dilation_down - w.top
-        right = tap % w.kernel_width * w.dilation_right - w.left
+        down = tap // w.kernel_width * w.dilation[0] - w.padding[0][0]
+        right = tap % w.kernel_width * w.dilation[1] - w.padding[1][0]
         for s in range(strips[0], strips[1]):
             place = (tap - taps[0]) * wide + (s - strips[0]) * strip_room(w, size)
             n, p, end = s * wide // places, s * wide % places, place + wide
             y, x = p // w.out_width, p % w.out_width
             while place < end:
-                row, start = y * w.step_down + down, x * w.step_right + right
+                row, start = y * w.stride[0] + down, x * w.stride[1] + right
                 count, first, last = min(size, w.out_width - x), 0, 0
                 if n >= w.batch:
                     count = size
                 elif 0 <= row < w.height:
                     first, last = _inside(w, start, min(count, end - place))
-                fits = last - first == size and w.step_right == 1
+                fits = last - first == size and w.stride[1] == 1
                 e = whole - 1 if fits else parts
                 parts, whole = (parts, e) if fits else (parts + 1, whole)
-                table[e, 0] = n * w.image_step + row * w.width + start if first < last else 0
+                table[e, 0] = n * image_step + row * w.width + start if first < last else 0
                 table[e, 1], table[e, 2], table[e, 3] = first, last, place
                 place, x = place + count, x + count
                 if x == w.out_width:
@@ -120,19 +96,21 @@ def taps_met(w, strip, n):
     p = strip * wide % (w.out_height * w.out_width)
     if w.kernel_height > 1 and p + wide <= w.out_height * w.out_width:  # all in one image
         lines = p // w.out_width, (p + wide - 1) // w.out_width
-        first = max(0, -((lines[1] * w.step_down - w.top) // w.dilation_down))
-        last = min(last, (w.height - 1 + w.top - lines[0] * w.step_down) // w.dilation_down)
+        first = max(0, -((lines[1] * w.stride[0] - w.padding[0][0]) // w.dilation[0]))
+        last = min(last, (w.height - 1 + w.padding[0][0] - lines[0] * w.stride[0]) // w.dilation[0])
     return first * w.kernel_width, max(first, last + 1) * w.kernel_width
 
 
 @inlined
-def _part(w, data, at, first, last):
-    """The vector of which lanes first .. last - 1 are cells, side by side or every second one."""
-    if w.step_right == 1:
+def cells_at(data, at, step, first, last):
+    """The vector of which lanes first .. last - 1 are cells, side by side or every second one.
+
+    Source: chapter "Packing: the layer as a matrix product".
+    """
+    if step == 1:
         return load_between(data, at, first, last)
     n, a, b = lanes(data), 2 * first, 2 * last - 1  # no cell behind the last one is read
-    return every_second(load_between(data, at, min(a, n), min(b, n)),
-                        load_between(data, at + n, max(a - n, 0), max(b - n, 0)))
+    return every_second(load_between(data, at, a, b), load_between(data, at + n, a - n, b - n))
 
 
 @compiled
@@ -142,14 +120,14 @@ def bring_strips(w, data, at, strips, taps, target, table):
     What a part of a vector writes too far is written anew by the pieces that come later.
     Source: chapter "Packing: the layer as a matrix product".
     """
-    n, to, step = lanes(data), 0, w.step_right
+    n, to, step = lanes(data), 0, w.stride[1]
     parts, whole = _list_pieces(w, strips, taps, n, table)
-    for _ in range(w.channels):
+    for _ in range(w.in_channels):
         for e in range(parts):
             cell, first, last = at + table[e, 0], table[e, 1], table[e, 2]
             place = to + table[e, 3]
             if step <= 2:
-                store(target, place, _part(w, data, cell, first, last))
+                store(target, place, cells_at(data, cell, step, first, last))
             else:  # cells further apart, one by one
                 for i in range(n):
                     target[place + i] = data[cell + i * step] if first <= i < last else 0

@@ -13,7 +13,8 @@ import numpy as np
 
 from convlib import parallel
 from convlib.kernels.blocks import dots, multiply, nought, put, share, slide, spread, take, together, weigh
-from convlib.kernels.shuffles import every_second, in_turns
+from convlib.kernels.gather import cells_at
+from convlib.kernels.shuffles import in_turns
 from convlib.kernels.simd import (
     all_finite,
     compiled,
@@ -21,7 +22,6 @@ from convlib.kernels.simd import (
     lanes,
     lanes_of,
     load,
-    load_some,
     store,
     store_some,
     total,
@@ -173,15 +173,6 @@ def _with_room(sheet, weights, lone, taps, n):
     return sheet, ((0,) * DOTS[1],) * height, panel * sums
 
 
-@inlined
-def _cells_at(data, at, step, left):
-    """A vector of cells that are one or two apart; zeros behind the last one."""
-    if step == 1:
-        return load_some(data, at, left)
-    last = 2 * left - 1
-    return every_second(load_some(data, at, last), load_some(data, at + lanes(data), last - lanes(data)))
-
-
 @compiled
 def _fill_lines(steps, count, data, at, cells, place):
     """Copy lines in turn, count is (lines, cells): zeros behind one stay, or the next one comes.
@@ -192,10 +183,11 @@ def _fill_lines(steps, count, data, at, cells, place):
     for y in range(count[0]):
         start, to = at + y * steps[1], place + y * steps[2]
         if short:  # no loop
-            store(cells, to, _cells_at(data, start, steps[0], count[1]))
+            store(cells, to, cells_at(data, start, steps[0], 0, count[1]))
         elif steps[0] <= 2:
             for x in range(0, count[1], n):
-                store(cells, to + x, _cells_at(data, start + x * steps[0], steps[0], count[1] - x))
+                at_x, left = start + x * steps[0], count[1] - x
+                store(cells, to + x, cells_at(data, at_x, steps[0], 0, left))
         else:
             for x in range(count[1]):
                 cells[to + x] = data[start + x * steps[0]]
@@ -235,12 +227,11 @@ def _put_some(target, place, vector, left):
 
 
 @inlined
-def _put_turns(turns, target, place, both, left):
-    """Store what is left of a line, or of two in turns."""
-    if turns == 2:
-        both = in_turns(both[0], both[1])
-        _put_some(target, place + lanes(target), both[1], left - lanes(target))
+def _put_turns(target, place, a, b, left):
+    """Store what is left of a line in which two take turns."""
+    both, n = in_turns(a, b), lanes(target)
     _put_some(target, place, both[0], left)
+    _put_some(target, place + n, both[1], left - n)
 
 
 @inlined
@@ -254,9 +245,8 @@ def _put_lines(sheet, lines, at, turn, size, target, to):
                 _put_some(target, place + x, load(lines, begin + x), (size[0] - y) * step - x)
         elif turns == 2:
             for x in range(0, size[1], 2 * n):
-                both = in_turns(load(lines, begin + x // 2), load(lines, begin + turn + x // 2))
-                store_some(target, place + x, both[0], size[1] - x)
-                store_some(target, place + x + n, both[1], size[1] - x - n)
+                a, b = load(lines, begin + x // 2), load(lines, begin + turn + x // 2)
+                _put_turns(target, place + x, a, b, size[1] - x)
         else:
             for x in range(size[1]):
                 target[place + x] = lines[begin + x % turns * turn + x // turns]
@@ -305,7 +295,7 @@ def _slide_lines(sheet, tables, a, operands, item, source, tall):
                 others = slide(others, cells, place + table[e], steps, weights, first + order[e], tall)
             for r in range(TALL):
                 if r < lines:
-                    _put_turns(turns, result, goal + r * step, (sums[r][0], others[r][0]), left)
+                    _put_turns(result, goal + r * step, sums[r][0], others[r][0], left)
 
 
 @compiled

@@ -16,10 +16,10 @@ from convlib import parallel
 from convlib.kernels.blocks import SHAPE, multiply, nought, put, share, spread, together
 from convlib.kernels.gather import bring_strips, in_one_line, strip_room, table_rows, taps_met, window_of
 from convlib.kernels.shuffles import transpose
-from convlib.kernels.simd import all_finite, compiled, inlined, lanes, lanes_of, load, load_some, store_some
+from convlib.kernels.simd import all_finite, compiled, inlined, lanes, lanes_of, load_between, store_some
 from convlib.kernels.tuning import AT_ONCE, IN_PLACE, PIECE, ROWS, SET, VECTORS
 
-__all__ = ["turn", "pack", "forward", "turned", "input_grad", "suits"]
+__all__ = ["copy", "turn", "pack", "forward", "turned", "input_grad", "suits"]
 
 
 # Chapter "Packing: the layer as a matrix product" (chapters/packing.ipynb)
@@ -56,16 +56,25 @@ def _add_product(sums, left, i, right, j, sizes):
 
 
 @compiled
+def copy(source, i, i_step, target, j, j_step, size):
+    """Copy rows of numbers, some steps apart, to others; size is (rows, numbers of each).
+
+    Source: chapter "Packing: the layer as a matrix product".
+    """
+    for _ in range(size[0]):
+        for x in range(0, size[1], lanes(source)):
+            left = size[1] - x
+            store_some(target, j + x, load_between(source, i + x, 0, left), left)
+        i, j = i + i_step, j + j_step
+
+
+@inlined
 def _put_pieces(tile, sizes, target, to):
     """Copy the rows of a tile to the images that its columns belong to."""
-    (count, columns), (image, row, p), (result, image_step, places) = sizes, to, target
-    wide, n, at = VECTORS * lanes(tile), lanes(tile), 0
+    (count, columns), (image, row, p), (result, image_step, places), at = sizes, to, target, 0
     while at < columns:
         size, place = min(columns - at, places - p), image * image_step + row * places + p
-        for r in range(count):
-            for x in range(0, size, n):
-                store_some(result, place + x, load(tile, r * wide + at + x), size - x)
-            place += places
+        copy(tile, at, VECTORS * lanes(tile), result, place, places, (count, size))
         at, image, p = at + size, image + 1, 0
 
 
@@ -119,7 +128,7 @@ def _product(job, jobs, left, w, image, target, sets, work):
         some = min((places - p) // wide, in_place)
         if some > 0:
             some = min(some, last - first)
-            place = origin + n * w.image_step + p
+            place = origin + n * w.groups * w.in_channels * w.width + p
             right = data, (place, wide, w.width), (1, left.depth, 0, 0)
         else:
             met, end, some = taps_met(w, first, lanes(data)), min(last, first + gathered), 1
@@ -127,7 +136,7 @@ def _product(job, jobs, left, w, image, target, sets, work):
                 some += 1
             bring_strips(w, data, origin, (first, first + some), met, packed, tables[job])
             gap = taps - (met[1] - met[0])
-            runs, length = (w.channels, taps - gap) if gap else (1, left.depth)
+            runs, length = (w.in_channels, taps - gap) if gap else (1, left.depth)
             right = packed, (0, room, wide), (runs, length, met[0], gap)
         columns = first * wide, min((first + some) * wide, every)
         _multiply_strips(left, mine, columns, right, target, (tile, piece))
@@ -138,7 +147,7 @@ def _product(job, jobs, left, w, image, target, sets, work):
 def _plan(g, n):
     """What depends on sizes: window, strips packed and in place, a job's memory and table."""
     w, wide = window_of(g), VECTORS * n
-    some = max(1, SET // (w.channels * w.kernel_height * w.kernel_width * wide))
+    some = max(1, SET // (w.in_channels * w.kernel_height * w.kernel_width * wide))
     in_place = in_one_line(g) and g.out_channels // g.groups <= IN_PLACE
     gathered = 1 if in_place else min(some, -(-w.batch * w.out_height * w.out_width // wide))
     space = ROWS * wide + n + gathered * strip_room(w, n)
@@ -157,7 +166,7 @@ def _multiply(weight, data, start, g, turned, jobs):
     sets = *strips, PIECE, numbers[: jobs * entries * 4].reshape(jobs, entries, 4)
     places = g.out_height * g.out_width
     for group in range(g.groups):
-        image = data.reshape(-1), group * w.channels * w.height * w.width
+        image = data.reshape(-1), group * w.in_channels * w.height * w.width
         target = output.reshape(-1), g.out_channels * places, places, start, group * rows
         part = left._replace(origin=group * group_step)
         parallel.run(_product, jobs, space, data.dtype, part, w, image, target, sets)
@@ -169,24 +178,22 @@ def _multiply(weight, data, start, g, turned, jobs):
 
 
 @compiled
-def turn(source, s, s_step, target, t, t_step, size, tile):
+def turn(source, s, s_step, target, t, t_step, size):
     """Turn a matrix of size (rows, columns), square by square; the last squares further back.
 
     Source: chapter "Packing: the layer as a matrix product".
     """
-    n, (rows, columns) = lanes(tile), size
-    for i in range(0, rows, n):
-        for j in range(0, columns, n):
-            r, c = max(0, min(i, rows - n)), max(0, min(j, columns - n))
-            at, to = s + r * s_step + c, t + c * t_step + r
-            if rows >= n and columns >= n:
-                transpose(source, at, s_step, target, to, t_step)
-                continue
-            for k in range(min(n, rows)):  # less than a square: by way of a tile
-                store_some(tile, k * n, load_some(source, at + k * s_step, columns), n)
-            transpose(tile, 0, n, tile, n * n, n)
-            for k in range(min(n, columns)):
-                store_some(target, to + k * t_step, load(tile, n * n + k * n), rows)
+    n, (rows, columns) = lanes(source), size
+    if rows >= n and columns >= n:
+        for i in range(0, rows, n):
+            for j in range(0, columns, n):
+                r, c = min(i, rows - n), min(j, columns - n)
+                transpose(source, s + r * s_step + c, s_step, target, t + c * t_step + r, t_step)
+    else:  # less than a square: vectors of one number, whose indices need not be looked at
+        for r in range(rows):
+            for c in range(columns):
+                one = load_between(source, s + r * s_step + c, 0, 1)
+                store_some(target, t + c * t_step + r, one, 1)
 
 
 @compiled
@@ -208,19 +215,14 @@ def pack(job, jobs, weight, sizes, form, panels, work):
                 j = ((group * padded + row) * depth + k * wide) * taps
                 to, step = (j + (taps - 1) * wide, -wide) if backwards else (j, wide)
                 # A square may write further, where the next numbers of the depth are yet to come.
-                columns = taps if backwards or (end - k) * taps < n else max(taps, n)
+                further = count >= n and not backwards and (end - k) * taps >= n
                 if count < wide:
                     panels[j : j + taps * wide] = 0
                 if taps == 1:
-                    for x in range(0, count, n):
-                        store_some(panels, j + x, load_some(weight, i + x, count - x), count - x)
-                elif min(count, columns) >= n:
-                    turn(weight, i, taps, panels, to, step, (count, columns), work)
-                else:  # vectors of one number: their indices need not be looked at
-                    for tap in range(taps):
-                        for r in range(count):
-                            one = load_some(weight, i + r * taps + tap, 1)
-                            store_some(panels, to + r + tap * step, one, 1)
+                    copy(weight, i, 0, panels, j, 0, (1, count))
+                else:
+                    columns = max(taps, n) if further else taps
+                    turn(weight, i, taps, panels, to, step, (count, columns))
 
 
 def _packed(weight, g, turned, jobs):
@@ -229,7 +231,7 @@ def _packed(weight, g, turned, jobs):
     taps = g.kernel_height * g.kernel_width if turned else depth  # not turned: one long row of taps
     group, sizes = -(-rows // ROWS) * ROWS * depth, (g.groups, depth // taps, rows, taps)
     panels = parallel.borrow("panels", g.groups * group, dtype)
-    parallel.run(pack, jobs, 2 * lanes_of(dtype) ** 2, dtype, weight, sizes, (ROWS, turned), panels)
+    parallel.run(pack, jobs, 0, dtype, weight, sizes, (ROWS, turned), panels)
     return _Left(panels, 0, rows, depth, 1, ROWS, ROWS * depth), group
 
 

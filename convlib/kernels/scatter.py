@@ -12,7 +12,7 @@ import numpy as np
 from convlib import parallel
 from convlib.kernels import product, weights
 from convlib.kernels.blocks import SHAPE, multiply, nought, put, share, take, together
-from convlib.kernels.simd import compiled, lanes, lanes_of, load_some, store_some
+from convlib.kernels.simd import compiled, lanes, lanes_of
 from convlib.kernels.tuning import DEEP, PIECE, PIXELS, PLANE, SET, SHARES, VECTORS
 from convlib.remember import remembered
 
@@ -24,17 +24,14 @@ __all__ = ["input_grad"]
 @compiled
 def _pack_flow(v, flow, origin, images, high, packed):
     """Bring the flow of some images: (block of places, channel, place)."""
-    n, cells = lanes(flow), v.out_height * v.out_width
+    cells = v.out_height * v.out_width
     for first in range(0, images * cells, high):
         at = first
         while at < min(first + high, images * cells):  # the places that are in the same image
             some = min(first + high - at, cells - at % cells)
-            i = origin + at // cells * v.image_step + at % cells
-            j = first * v.channels + at - first
-            for _ in range(v.channels):
-                for x in range(0, some, n):
-                    store_some(packed, j + x, load_some(flow, i + x, some - x), some - x)
-                i, j = i + cells, j + high
+            i = origin + at // cells * v.groups * v.in_channels * cells + at % cells
+            j = first * v.in_channels + at - first
+            product.copy(flow, i, cells, packed, j, high, (v.in_channels, some))
             at += some
 
 
@@ -44,7 +41,7 @@ def _find_cells(w, first, last, tap, cells):
     line, x = first // w.out_width, first % w.out_width
     image, y = line // w.out_height, line % w.out_height
     for p in range(len(cells)):
-        row, column = y * w.step_down + tap[0], x * w.step_right + tap[1]
+        row, column = y * w.stride[0] + tap[0], x * w.stride[1] + tap[1]
         inside = first + p < last and 0 <= row < w.height and 0 <= column < w.width
         cells[p] = (image * w.height + row) * w.width + column if inside else -1
         x += 1
@@ -82,9 +79,9 @@ def _scatter_panel(windows, images, panel, tables, work, shape):
     for first in range(0, last, len(cells)):
         count = min(len(cells), last - first)
         some = cells[: -(-count // high) * high]
-        for begin in range(0, v.channels, PIECE):
-            depth = min(PIECE, v.channels - begin)
-            flow = packed, first * v.channels + begin * high, v.channels
+        for begin in range(0, v.in_channels, PIECE):
+            depth = min(PIECE, v.in_channels - begin)
+            flow = packed, first * v.in_channels + begin * high, v.in_channels
             for t in range(len(taps)):
                 _find_cells(w, first, last, (taps[t, 0], taps[t, 1]), some)
                 weight = numbers, origin + begin * step + t * (step // len(taps)), step, depth
@@ -100,7 +97,7 @@ def _scatter(job, jobs, windows, plan, arrays, tables, shape, work):
     (groups, panels, most), n = plan, lanes(work)
     (w, v), (flow, numbers, grad), (taps, cells) = windows, arrays, tables
     size, places, high = w.height * w.width, w.out_height * w.out_width, len(shape)
-    room, wide = (most * places + high) * v.channels, len(shape[0]) * n
+    room, wide = (most * places + high) * v.in_channels, len(shape[0]) * n
     square = room + most * size * wide
     packed, plane, tile = work[:room], work[room:square], work[square:]
     begin, end = share(job, jobs, -(-w.batch // most) * groups * panels)
@@ -111,30 +108,30 @@ def _scatter(job, jobs, windows, plan, arrays, tables, shape, work):
         group, first = panel // panels, panel % panels * wide
         if item // panels != there:
             there = item // panels
-            place = image * v.image_step + group * v.channels * places
+            place = (image * groups + group) * v.in_channels * places
             _pack_flow(v, flow, place, images, high, packed)
-        own = numbers, panel * len(taps) * v.channels * wide
+        own = numbers, panel * len(taps) * v.in_channels * wide
         some = packed, plane[: images * size * wide], tile
         _scatter_panel(windows, images, own, (taps, cells[job]), some, shape)
-        count = min(wide, w.channels - first)
+        count = min(wide, w.in_channels - first)
         for m in range(images):
-            to = (image + m) * w.image_step + (group * w.channels + first) * size
-            product.turn(plane, m * size * wide, wide, grad, to, size, (size, count), tile)
+            to = (((image + m) * groups + group) * w.in_channels + first) * size
+            product.turn(plane, m * size * wide, wide, grad, to, size, (size, count))
 
 
 @remembered
 def _scattering(g, n):
     """Windows, plan, table of taps, block and sizes of a layer, with vectors of n numbers."""
     w, v = weights.layer_windows(g)
-    narrow = -(-w.channels // n) < -(-w.channels // (VECTORS * n)) * VECTORS
+    narrow = -(-w.in_channels // n) < -(-w.in_channels // (VECTORS * n)) * VECTORS
     shape = weights.NARROW if narrow else SHAPE
     wide, high = len(shape[0]) * n, len(shape)
-    panels, some = -(-w.channels // wide), max(1, min(PIXELS, SET // v.channels) // high) * high
+    panels, some = -(-w.in_channels // wide), max(1, min(PIXELS, SET // v.in_channels) // high) * high
     images = min(PLANE // (g.height * g.width * wide), g.batch * g.groups * panels // SHARES)
     images = max(1, min(images, g.batch))  # not by jobs: each sum has an order of its own
-    flow = (images * g.out_height * g.out_width + high) * v.channels
-    space = flow + images * g.height * g.width * wide + max(high * wide, 2 * n * n)
-    size, taps = g.groups * panels * wide * v.channels, weights.tap_table(w)
+    flow = (images * g.out_height * g.out_width + high) * v.in_channels
+    space = flow + images * g.height * g.width * wide + high * wide
+    size, taps = g.groups * panels * wide * v.in_channels, weights.tap_table(w)
     return (w, v), (g.groups, panels, images), taps, shape, (some, wide, space, size * len(taps))
 
 
@@ -155,8 +152,8 @@ def input_grad(weight, grad_output, g, jobs):
     dtype, n = weight.dtype, lanes_of(weight.dtype)
     windows, plan, taps, shape, (some, wide, space, size) = _scattering(g, n)
     packed, flat = parallel.borrow("panels", size, dtype), weight.reshape(-1)
-    sizes = g.groups, windows[1].channels, windows[0].channels, len(taps)
-    parallel.run(product.pack, jobs, 2 * n * n, dtype, flat, sizes, (wide, False), packed)
+    sizes = g.groups, windows[1].in_channels, windows[0].in_channels, len(taps)
+    parallel.run(product.pack, jobs, 0, dtype, flat, sizes, (wide, False), packed)
     grad = np.empty((g.batch, g.in_channels, g.height, g.width), dtype)
     arrays = grad_output.reshape(-1), packed, grad.reshape(-1)
     tables = taps, np.empty((jobs, some), np.int64)

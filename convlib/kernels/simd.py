@@ -21,7 +21,7 @@ from convlib.code_cache import Kept, refuse_arrays
 
 __all__ = [
     "REGISTER_BYTES", "lanes_of", "VectorType", "check_array", "Computing", "primitive", "as_first",
-    "lanes", "load", "load_some", "store", "store_some", "broadcast", "fma", "total", "compiled",
+    "lanes", "load", "load_between", "store", "store_some", "broadcast", "fma", "total", "compiled",
     "inlined", "all_finite",
 ]
 
@@ -353,9 +353,9 @@ def load(cpu, array, index):
 
 
 @primitive(_vector)
-def load_some(cpu, array, index, count):
-    """Its first lanes, and zeros (chapter "How the engine is wired")."""
-    return cpu.load_lanes(array, index, 0, count)
+def load_between(cpu, array, index, first, last):
+    """Its lanes first .. last - 1, and zeros (chapter "How the engine is wired")."""
+    return cpu.load_lanes(array, index, first, last)
 
 
 @primitive(lambda *_: types.void)
@@ -399,7 +399,7 @@ def compiled(function, **options):
     not handed. Source: chapter "How the engine is wired".
     """
     refuse_arrays(function)
-    result = numba.njit(nogil=True, **options)(function)
+    result = numba.njit(nogil=True, no_cfunc_wrapper=True, **options)(function)
     if result is not function:  # Numba may be told to compile nothing
         result._cache = Kept(function)
     return result
@@ -407,7 +407,7 @@ def compiled(function, **options):
 
 def inlined(function):
     """As `compiled`; the body takes each call's place (chapter "How the engine is wired")."""
-    return compiled(function, forceinline=True)
+    return compiled(function, inline="always")
 
 
 @compiled

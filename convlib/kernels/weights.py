@@ -11,9 +11,9 @@ import numpy as np
 
 from convlib import parallel
 from convlib.kernels.blocks import SHAPE, multiply, nought, put, share, take, together
-from convlib.kernels.gather import window_of
-from convlib.kernels.product import turn
-from convlib.kernels.simd import compiled, inlined, lanes, lanes_of, load, store_some
+from convlib.kernels.gather import in_one_line, window_of
+from convlib.kernels.product import copy, turn
+from convlib.kernels.simd import compiled, inlined, lanes, lanes_of
 from convlib.kernels.tuning import PIXELS, ROWS, VECTORS
 from convlib.remember import remembered
 
@@ -38,14 +38,14 @@ def _find_lines(v, first, last, table):
 
 
 @compiled
-def _turn_places(v, flow, panel, places, turned, tile):
+def _turn_places(v, flow, panel, places, turned):
     """Turn some channels at some places of the batch, image by image."""
     (data, origin), (channels, wide), (first, last) = flow, panel, places
     place, cells = first, v.out_height * v.out_width
     while place < last:
         i, count = place % cells, min(last - place, cells - place % cells)
-        i += origin + place // cells * v.image_step
-        turn(data, i, cells, turned, (place - first) * wide, wide, (channels, count), tile)
+        i += origin + place // cells * v.groups * v.in_channels * cells
+        turn(data, i, cells, turned, (place - first) * wide, wide, (channels, count))
         place += count
 
 
@@ -54,15 +54,16 @@ def _over_places(w, data, rows, tap, table, turned, shape):
     """Cells of some rows times the turned side, at one tap: a sum over places with a cell."""
     (place, row_step), (down, across, low, high) = rows, tap
     sums, wide, there = nought(turned, shape), len(shape[0]) * lanes(turned), 0
+    image_step = w.groups * w.in_channels * w.height * w.width
     for s in range(len(table)):
-        y, x = table[s, 1] * w.step_down + down, table[s, 2]
+        y, x = table[s, 1] * w.stride[0] + down, table[s, 2]
         if 0 <= y < w.height:
             begin, end = max(x, low), min(table[s, 3], high)
-            i = place + table[s, 0] * w.image_step + y * w.width + begin * w.step_right + across
+            i = place + table[s, 0] * image_step + y * w.width + begin * w.stride[1] + across
             j = (there + begin - x) * wide
             for _ in range(begin, end):
                 sums = multiply(sums, data, i, row_step, turned, j)
-                i, j = i + w.step_right, j + wide
+                i, j = i + w.stride[1], j + wide
         there += table[s, 3] - x
     return sums
 
@@ -73,10 +74,10 @@ def _add_rows(w, image, channels, places, taps, panel, shape):
     (data, origin), (begin, end), cells = image, channels, w.height * w.width
     (table, fresh), (turned, sums), high = places, panel, len(shape)
     wide = len(shape[0]) * lanes(turned)
-    height, row_step = (high, cells) if w.channels >= high else (1, 0)  # 0: all rows are one
+    height, row_step = (high, cells) if w.in_channels >= high else (1, 0)  # 0: all rows are one
     step = len(taps) * wide if row_step else 0
     for c in range(begin, end, height):
-        rows = origin + min(c, w.channels - height) * cells, row_step
+        rows = origin + min(c, w.in_channels - height) * cells, row_step
         for t in range(len(taps)):
             tap = taps[t, 0], taps[t, 1], taps[t, 2], taps[t, 3]
             part = _over_places(w, data, rows, tap, table, turned, shape)
@@ -87,7 +88,7 @@ def _add_rows(w, image, channels, places, taps, panel, shape):
 
 
 @compiled
-def _hand_over(all_channels, channels, panel, taps, sums, target, tile):
+def _hand_over(all_channels, channels, panel, taps, sums, target):
     """Write a panel's sums to the gradient of the weights: (gradient, place, row step)."""
     (begin, end), (count, wide, exchanged), (grad, place, step) = channels, panel, target
     high = len(NARROW) if wide == lanes(sums) else ROWS
@@ -96,13 +97,10 @@ def _hand_over(all_channels, channels, panel, taps, sums, target, tile):
     again = height - (end - whole)  # rows of the last block that were in the one before, too
     for a, b, row in ((begin, whole, 0), (whole, end, (whole - begin + again) * taps)):
         if exchanged:
-            for r in range(b - a):
-                for x in range(0, count, lanes(sums)):
-                    vector = load(sums, (row + r) * wide + x)
-                    store_some(grad, place + (a + r) * step + x, vector, count - x)
+            copy(sums, row * wide, wide, grad, place + a * step, step, (b - a, count))
         else:
             size = (b - a) * taps, count
-            turn(sums, row * wide, wide, grad, place + a * taps, step, size, tile)
+            turn(sums, row * wide, wide, grad, place + a * taps, step, size)
 
 
 @compiled
@@ -113,43 +111,42 @@ def _weight_product(job, jobs, windows, plan, images, grad, tables, work):
     """
     (w, v), (image, flow), (taps, lines), n = windows, images, tables, lanes(work)
     (groups, exchanged, chain), cells, wide = plan, v.out_height * v.out_width, VECTORS * n
-    units, panels = -(-w.channels // len(NARROW)), -(-v.channels // wide)
-    room, square = chain * wide, len(work) - 2 * n * n
-    turned, sums, tile = work[:room], work[room:square], work[square:]
+    units, panels = -(-w.in_channels // len(NARROW)), -(-v.in_channels // wide)
+    turned, sums = work[: chain * wide], work[chain * wide :]
     begin, end = share(job, jobs, groups * panels * units)
     while begin < end:
         low, until = begin % units * len(NARROW), min(end, (begin // units + 1) * units)
-        channels = low, min(low + (until - begin) * len(NARROW), w.channels)
+        channels = low, min(low + (until - begin) * len(NARROW), w.in_channels)
         group, first = begin // units // panels, begin // units % panels * VECTORS * n
-        count, begin, turned[:] = min(VECTORS * n, v.channels - first), until, 0
-        wide = n if count <= n and w.channels >= len(NARROW) else VECTORS * n
-        side = image, group * w.channels * w.height * w.width
-        other, panel = (flow, (group * v.channels + first) * cells), (turned, sums)
+        count, begin, turned[:] = min(VECTORS * n, v.in_channels - first), until, 0
+        wide = n if count <= n and w.in_channels >= len(NARROW) else VECTORS * n
+        side = image, group * w.in_channels * w.height * w.width
+        other, panel = (flow, (group * v.in_channels + first) * cells), (turned, sums)
         for place in range(0, v.batch * cells, chain):
             last = min(place + chain, v.batch * cells)
             places = lines[job, : _find_lines(v, place, last, lines[job])], place == 0
-            _turn_places(v, other, (count, wide), (place, last), turned, tile)
+            _turn_places(v, other, (count, wide), (place, last), turned)
             if wide == n:
                 _add_rows(w, side, channels, places, taps, panel, NARROW)
             else:
                 _add_rows(w, side, channels, places, taps, panel, SHAPE)
-        panel, depth = (count, wide, exchanged), w.channels * len(taps)
-        target = grad, (group * v.channels + first) * depth, depth
+        panel, depth = (count, wide, exchanged), w.in_channels * len(taps)
+        target = grad, (group * v.in_channels + first) * depth, depth
         if exchanged:
-            target = grad, group * depth * v.channels + first, v.channels
-        _hand_over(w.channels, channels, panel, len(taps), sums, target, tile)
+            target = grad, group * depth * v.in_channels + first, v.in_channels
+        _hand_over(w.in_channels, channels, panel, len(taps), sums, target)
 
 
 def layer_windows(g):
     """Return the windows of input and flow (chapter "Back through the product")."""
-    w, places = window_of(g), g.out_height * g.out_width
-    return w, w._replace(channels=g.out_channels // g.groups, image_step=g.out_channels * places)
+    w = window_of(g)
+    return w, w._replace(in_channels=g.out_channels // g.groups)
 
 
 def tap_table(w):
     """Each tap's looks down and right, first place, end (chapter "Back through the product")."""
-    step = w.step_right
-    looks = [(u * w.dilation_down - w.top, v * w.dilation_right - w.left)
+    step = w.stride[1]
+    looks = [(u * w.dilation[0] - w.padding[0][0], v * w.dilation[1] - w.padding[1][0])
              for u in range(w.kernel_height) for v in range(w.kernel_width)]
     return np.array([(down, right, max(0, -(right // step)), (w.width - 1 - right) // step + 1)
                      for down, right in looks], np.int64)
@@ -165,14 +162,14 @@ def _cost(rows, columns, n):
 def _sides(g, n):
     """Windows, plan, table of taps and memory of a layer, with vectors of n numbers."""
     w, v = layer_windows(g)
-    exchanged = (w[4:10] == (1, 1, 1, 1, 0, 0) and w[2:4] == w[12:14]  # the sides are alike
-                 and _cost(v.channels, w.channels, n) < _cost(w.channels, v.channels, n))
+    less = _cost(v.in_channels, w.in_channels, n) < _cost(w.in_channels, v.in_channels, n)
+    exchanged = in_one_line(g) and less  # the sides are alike
     if exchanged:
         w, v = v, w
     places = g.batch * g.out_height * g.out_width
     places = -(-places // -(-places // PIXELS))  # all chains about as long
-    rows = (w.channels + len(NARROW)) * w.kernel_height * w.kernel_width
-    space = (places + rows) * VECTORS * n + 2 * n * n
+    rows = (w.in_channels + len(NARROW)) * w.kernel_height * w.kernel_width
+    space = (places + rows) * VECTORS * n
     return (w, v), (g.groups, exchanged, places), tap_table(w), space
 
 

@@ -23,11 +23,10 @@ from typing import NamedTuple
 import numpy as np
 from numba import types
 
-from convlib import parallel
-from convlib.kernels import ranges
-from convlib.kernels.blocks import SHAPE, multiply, nought, primitive, put, share, take, together
-from convlib.kernels.shuffles import transpose
-from convlib.kernels.simd import all_finite, compiled, lanes, lanes_of, load, store
+from convlib import parallel, ranges
+from convlib.kernels.blocks import SHAPE, multiply, nought, put, share, take, together
+from convlib.kernels.product import turn, turned
+from convlib.kernels.simd import all_finite, compiled, inlined, lanes, lanes_of, load, primitive, store
 from convlib.kernels.tuning import (
     FEW_PIECES,
     MANY_PIECES,
@@ -103,21 +102,21 @@ _MATRICES = {taps: _matrices(taps) for taps in POINTS}
 
 
 @primitive(lambda *_: types.void)
-def _transform(cpu, source, i, step, target, j, apart, matrix):
+def _transform(cpu, numbers, i, step, j, apart, matrix):
     """Multiply some vectors by a matrix, (kind, taps), that is known when this is compiled."""
     rows = _MATRICES[len(matrix[1])][len(matrix[0]) - 1]
-    vectors = [cpu.load(source, each) for each in cpu.places(i, step, len(rows[0]))]
+    vectors = [cpu.load(numbers, each) for each in cpu.places(i, step, len(rows[0]))]
     places = cpu.places(j, apart, len(rows))
     for place, vector in zip(places, _products(cpu, rows, vectors), strict=True):
-        cpu.store(target, place, vector)
+        cpu.store(numbers, place, vector)
 
 
 @compiled
-def _carry(matrix, source, target, count):
-    """Transform `count` lines of vectors: (numbers, place, step, step to the next line)."""
-    (numbers, i, step, advance), (results, j, apart, onward) = source, target
+def _carry(matrix, numbers, source, target, count):
+    """Transform `count` lines of vectors; a side is (place, step, step to the next line)."""
+    (i, step, advance), (j, apart, onward) = source, target
     for _ in range(count):
-        _transform(numbers, i, step, results, j, apart, matrix)
+        _transform(numbers, i, step, j, apart, matrix)
         i += advance
         j += onward
 
@@ -126,9 +125,9 @@ _BY_PIXEL, _BY_CHANNEL, _BY_SUM = range(3)  # how a plan looks at the sizes of c
 
 
 class _Plan(NamedTuple):
-    """What the kernels need to know of a layer."""
+    """What the kernels need to know of a layer; the places are those in the workspace."""
 
-    taps: tuple  # as long as a kernel has taps on one axis: a type, for the compiler
+    kernel: int  # taps on both axes
     pieces: int  # of a tile, on one axis
     points: int  # on both
     span: int  # cells of a tile that are read, on one axis
@@ -145,311 +144,277 @@ class _Plan(NamedTuple):
     tile_columns: int
     source_step: int  # between the weights of two sources
     target_step: int
-    turned: bool  # the kernels are read from their last weight to the first
-    inner: tuple  # first and last row, first and last column that every tap reads
-    look: int  # at sizes _BY_PIXEL, _BY_CHANNEL or _BY_SUM
-    few: bool  # weights
-    sections: int  # of the tiles
+    turned: int  # the kernels are read from their last weight to the first
+    few: int  # weights
     portion: int  # tile rows at once
-    part: int  # sources whose pieces stand together; the last part holds what is left, too
-    parts: int
-    step: int  # numbers from tile to tile in the pieces of the sources
-    apart: int  # from piece to piece
-    out_step: int  # the same for the products
-    out_apart: int
+    look: int = _BY_PIXEL  # at sizes, or _BY_CHANNEL, or _BY_SUM
+    upper: int = 0  # the first row that every tap reads, ...
+    lower: int = 0  # ... and behind the last
+    sections: int = 1  # of the tiles
+    part: int = 0  # sources whose pieces stand together; the last part holds what is left, too
+    parts: int = 1
+    place: int = 0  # of the pieces of the sources
+    step: int = 0  # from tile to tile
+    apart: int = 0  # from piece to piece
+    weights_place: int = 0
+    weights_apart: int = 0
+    out_place: int = 0  # of the products
+    out_step: int = 0
+    out_apart: int = 0
+    half: int = 0  # what is transformed on one axis; here the scratch memory begins
+    sizes: int = 0  # of pixels
+    strip: int = 0  # of images
 
 
-@compiled
-def _to_lanes(source, i, step, columns, target, j):
-    """Write source[i + lane * step + column] to target[j + column * lanes + lane], in squares."""
-    n = lanes(source)
-    if i + (n - 1) * step + max(columns, n) <= source.size:
-        for begin in range(0, columns, n):
-            c = min(begin, max(0, columns - n))
-            transpose(source, i + c, step, target, j + c * n, n)
-    else:  # a square would reach over the end
-        for c in range(columns):
-            for lane in range(n):
-                target[j + c * n + lane] = source[i + lane * step + c]
-
-
-@compiled
-def _from_lanes(source, places, target, j, step):
-    """Write source[place * lanes + lane] to target[j + lane * step + place]."""
-    n = lanes(source)
-    if places >= n:
-        for begin in range(0, places, n):
-            p = min(begin, places - n)
-            transpose(source, p * n, n, target, j + p, step)
-    else:
-        for p in range(places):
-            for lane in range(n):
-                target[j + lane * step + p] = source[p * n + lane]
-
-
-@compiled
-def _bring_rows(images, s, rows, channel, strip):
+@inlined
+def _bring_rows(images, s, rows, channel, workspace):
     """Write some rows of a vector of channels, channels last, zeros above and below."""
-    (image, y, count), line = rows, s.width * lanes(images)
-    begin, end = max(0, y), min(s.height, y + count)
-    place = ((image * s.sources + channel) * s.height + begin) * s.width
-    _to_lanes(images, place, s.height * s.width, (end - begin) * s.width,
-             strip, (begin - y) * line)
-    strip[: (begin - y) * line] = 0
-    strip[(end - y) * line : count * line] = 0
+    (image, y, count), n, size = rows, lanes(images), s.height * s.width
+    begin, end, line = max(0, y), min(s.height, y + count), s.width * n
+    place = (image * s.sources + channel) * size + begin * s.width
+    above, below = s.strip + (begin - y) * line, s.strip + (end - y) * line
+    turn(images, place, size, workspace, above, n, (n, (end - begin) * s.width))
+    workspace[s.strip : above] = 0
+    workspace[below : s.strip + count * line] = 0
 
 
-@compiled
-def _transform_rows(kind, s, count, strip, half, pieces):
+@inlined
+def _transform_rows(matrix, s, count, place, workspace):
     """Write the pieces of some rows of tiles, of one vector of channels."""
-    (V, v), n = pieces, lanes(strip)
+    n, half, strip = lanes(workspace), s.half + s.left * lanes(workspace), s.strip
     line, width = s.width * n, ((s.tile_columns - 1) * OUTPUTS + s.span) * n
     inside = min(s.width, width // n - s.left)
-    for row in range(count):
-        _carry((kind, s.taps), (strip, row * OUTPUTS * line, line, n),
-              (half, s.left * n, width, n), inside)
+    for _ in range(count):
+        _carry(matrix, workspace, (strip, line, n), (half, width, n), inside)
         for a in range(s.pieces):
-            _carry((kind, s.taps), (half, a * width, n, OUTPUTS * n),
-                  (V, v + s.pieces * a * s.apart, s.apart, s.step), s.tile_columns)
-        v += s.tile_columns * s.step
+            _carry(matrix, workspace, (s.half + a * width, n, OUTPUTS * n),
+                  (place + s.pieces * a * s.apart, s.apart, s.step), s.tile_columns)
+        strip += OUTPUTS * line
+        place += s.tile_columns * s.step
 
 
 @compiled
-def _keep_sizes(sizes, numbers, by_sum):
-    """Add up sizes, or keep the larger ones, number by number."""
-    for q in range(numbers.size):
-        size = abs(numbers[q])
+def _keep_sizes(sizes, place, numbers, i, run, by_sum):
+    """Add up sizes, or keep the larger ones, number by number; a run is (count, times, step)."""
+    count, times, step = run
+    kept = sizes[place : place + count]
+    for _ in range(times):
+        some = numbers[i : i + count]
         if by_sum:
-            sizes[q] += size
-        elif size > sizes[q]:
-            sizes[q] = size
+            for q in range(count):
+                kept[q] += abs(some[q])
+        else:
+            for q in range(count):
+                kept[q] = max(kept[q], abs(some[q]))
+        i += step
 
 
-@compiled
-def _look_at_cells(images, strip, s, where, sizes, seen):
+@inlined
+def _look_at_cells(images, workspace, s, where, seen):
     """Keep the sizes of a vector of channels, pixel by pixel or channel by channel."""
-    (image, channel, y, begin, end), n = where, lanes(images)
+    (image, channel, y, begin, end), n, by_sum = where, lanes(images), s.look == _BY_SUM
+    line, plane = s.width * n, s.height * s.width
+    run = (line, 1, 0)
     if s.look == _BY_PIXEL:
-        for c in range(channel, channel + n):
-            at = ((image * s.sources + c) * s.height + begin) * s.width
-            count = (end - begin) * s.width
-            _keep_sizes(sizes[:count], images[at : at + count], False)
-    else:  # first the inner rows, then the others
-        line = s.width * n
-        for row in range(begin, end):
-            to = 0 if s.inner[0] <= row < s.inner[1] else seen.size // 2
-            to, at = to + -(-channel // n) * line, (row - y) * line
-            _keep_sizes(seen[to : to + line], strip[at : at + line], s.look == _BY_SUM)
+        place, run = (image * s.sources + channel) * plane, ((end - begin) * s.width, n, plane)
+        _keep_sizes(workspace, s.sizes, images, place + begin * s.width, run, by_sum)
+        begin = end
+    for row in range(begin, end):  # first the inner rows, then the others
+        to = -(-channel // n) * line + (0 if s.upper <= row < s.lower else seen.size // 2)
+        _keep_sizes(seen, to, workspace, s.strip + (row - y) * line, run, by_sum)
 
 
 @compiled
-def _transform_images(images, s, rows, channels, V, seen, scratch):
-    """Write V[part][piece][tile][channel] for some tile rows, counted through the images."""
-    n, (row, last), v = lanes(images), rows, 0
-    wide = s.pieces * ((s.tile_columns - 1) * OUTPUTS + s.span) * n
-    lines = (min(s.portion, s.tile_rows) - 1) * OUTPUTS + s.span
-    pixels = -(-lines * s.width // n) * n
-    half, sizes, strip = scratch[:wide], scratch[wide : wide + pixels], scratch[wide + pixels :]
-    half[:] = 0
+def _transform_images(images, s, matrix, rows, channels, seen, workspace):
+    """Write [part][piece][tile][channel] for some tile rows, counted through the images."""
+    n, (row, last), place = lanes(images), rows, s.place
+    workspace[s.half : s.sizes] = 0
     while row < last:
         image, tile_row = row // s.tile_rows, row % s.tile_rows
         count, y = min(s.tile_rows - tile_row, last - row), tile_row * OUTPUTS - s.top
-        begin, end = max(0, y), min(s.height, y + (count - 1) * OUTPUTS + s.span)
-        sizes[:] = 0
+        lines = (count - 1) * OUTPUTS + s.span
+        begin, end = max(0, y), min(s.height, y + lines)
+        workspace[s.sizes : s.strip] = 0
         for c in range(channels[0], min(channels[1], s.sources), n):
             channel = min(c, s.sources - n)  # a last vector moves back
-            _bring_rows(images, s, (image, y, (count - 1) * OUTPUTS + s.span), channel, strip)
-            _look_at_cells(images, strip, s, (image, channel, y, begin, end), sizes, seen)
+            _bring_rows(images, s, (image, y, lines), channel, workspace)
+            _look_at_cells(images, workspace, s, (image, channel, y, begin, end), seen)
             part = min(c // s.part, s.parts - 1)
-            place = v + part * (s.points * s.apart - s.part)
-            if s.span == OUTPUTS:  # as right factor, whole vectors are multiplied
-                _transform_rows(_FLOW, s, count, strip, half, (V, place + c))
-            else:  # as left factor, one number at a time
-                _transform_rows(_CELLS, s, count, strip, half, (V, place + channel))
+            v = place + part * (s.points * s.apart - s.part)
+            # as right factor, whole vectors are multiplied; as left factor, one number at a time
+            v += c if s.span == OUTPUTS else channel
+            _transform_rows(matrix, s, count, v, workspace)
         if s.look == _BY_PIXEL:
-            for size in sizes[: (end - begin) * s.width]:
-                seen[0], seen[1] = min(seen[0], size), max(seen[1], size)
+            for q in range(s.sizes, s.sizes + (end - begin) * s.width):
+                seen[0], seen[1] = min(seen[0], workspace[q]), max(seen[1], workspace[q])
         row += count
-        v += count * s.tile_columns * s.step
+        place += count * s.tile_columns * s.step
 
 
-@compiled
-def _line_up(weight, s, k, c, some, lined):
-    """Write lined[source][tap], a vector of targets each, for some sources."""
-    n, kernel = lanes(weight), len(s.taps) ** 2
-    place = k * s.target_step + c * s.source_step
-    if s.source_step == kernel:  # the sources of a target stand together
-        _to_lanes(weight, place, s.target_step, some * kernel, lined, 0)
-    else:
-        for q in range(some):
-            at = place + q * s.source_step
-            _to_lanes(weight, at, s.target_step, kernel, lined, q * kernel * n)
+@inlined
+def _line_up(weight, s, k, c, some, workspace):
+    """Write [source][tap], a vector of targets each, for some sources."""
+    n, count = lanes(weight), s.kernel
+    if s.source_step == s.kernel:  # the sources of a target stand together
+        some, count = 1, some * s.kernel
+    for q in range(some):
+        at = k * s.target_step + (c + q) * s.source_step
+        fits = at + (n - 1) * s.target_step + n <= weight.size  # a whole square is faster
+        size, place = (n, max(count, n) if fits else count), s.half + q * s.kernel * n
+        turn(weight, at, s.target_step, workspace, place, n, size)
 
 
-@compiled
-def _transform_weights(weight, s, panel, sources, pieces, sizes, scratch):
-    """Write U[piece][source][target] of a panel of targets; add up sizes, tap by tap."""
-    (U, u, apart), n, kernel = pieces, lanes(weight), len(s.taps) ** 2
-    lined, half = scratch[: (kernel + 1) * n * n], scratch[(kernel + 1) * n * n :]
-    line = len(s.taps) * n
-    tap, step = (kernel - 1, -1) if s.turned else (0, 1)
-    for side in range(VECTORS):
-        k, here = min((panel * VECTORS + side) * n, s.targets - n), sizes[side * kernel * n :]
-        for c in range(sources[0], sources[1], n):
-            some, place = min(n, sources[1] - c), u + ((c - sources[0]) * VECTORS + side) * n
-            _line_up(weight, s, k, c, some, lined)
-            for q in range(some if sizes.size else 0):
-                _keep_sizes(here, lined[q * kernel * n : (q + 1) * kernel * n], True)
-            for b in range(len(s.taps)):
-                _carry((_WEIGHTS, s.taps),
-                      (lined, (tap + b * step) * n, step * line, kernel * n),
-                      (half, b * n, line, s.pieces * line), some)
+@inlined
+def _transform_weights(weight, s, matrix, panel, where, first_look, sizes, workspace):
+    """Write [piece][source][target] of a panel of targets; add up sizes, tap by tap.
+
+    `where` is the first source, the last, and the place of the pieces.
+    """
+    (first, last, place), n, taps = where, lanes(weight), len(matrix[1])
+    line, square, step = taps * n, s.kernel * n, 1 - 2 * s.turned
+    half = s.half + (s.kernel + 1) * n * n
+    for vector in range(panel * VECTORS, (panel + 1) * VECTORS):
+        k, u = min(vector * n, s.targets - n), place + vector % VECTORS * n
+        for c in range(first, last, n):
+            some = min(n, last - c)
+            _line_up(weight, s, k, c, some, workspace)
+            if first_look:
+                run = square, some, square
+                _keep_sizes(sizes, vector * square, workspace, s.half, run, first_look)
+            for b in range(taps):
+                tap = s.half + (s.turned * (s.kernel - 1) + step * b) * n
+                _carry(matrix, workspace, (tap, step * line, square),
+                      (half + b * n, line, s.pieces * line), some)
             for a in range(s.pieces):
-                _carry((_WEIGHTS, s.taps), (half, a * line, n, s.pieces * line),
-                      (U, place + s.pieces * a * apart, apart, VECTORS * n), some)
+                _carry(matrix, workspace, (half + a * line, n, s.pieces * line),
+                      (u + s.pieces * a * s.weights_apart, s.weights_apart, VECTORS * n), some)
+            u += some * VECTORS * n
 
 
-@compiled
-def _multiply_pieces(left, right, target, sizes, more):
-    """Write, or add, a product for each piece: (numbers, place, apart, row step, step)."""
-    (V, v, v_apart, row_step, v_step), (U, u, u_apart, u_step) = left, right
-    (M, m, m_apart, m_step), (points, rows, depth) = target, sizes
+@inlined
+def _multiply_pieces(numbers, s, left, right, target, sizes, more):
+    """Write, or add, a product for each piece: left is (place, step to the next row, along a row).
+
+    right is (place, from piece to piece, step to the next row).
+    """
+    (v, row_step, along), (u, u_apart, u_step), (points, rows, depth) = left, right, sizes
     for t in range(points):
         for row in range(0, rows, ROWS):
-            place = m + t * m_apart + row * m_step
-            i, j = v + t * v_apart + row * row_step, u + t * u_apart
-            sums = take(M, place, m_step, SHAPE) if more else nought(M, SHAPE)
+            place, i = target + t * s.out_apart + row * s.out_step, v + t * s.apart + row * row_step
+            j, sums = u + t * u_apart, nought(numbers, SHAPE)
+            if more:
+                sums = take(numbers, place, s.out_step, SHAPE)
             for begin in range(0, depth, PIECE):
-                part = nought(V, SHAPE)
+                part = nought(numbers, SHAPE)
                 for _ in range(min(PIECE, depth - begin)):
-                    part = multiply(part, V, i, row_step, U, j)
-                    i += v_step
-                    j += u_step
+                    part = multiply(part, numbers, i, row_step, numbers, j)
+                    i, j = i + along, j + u_step
                 sums = together(sums, part)
-            put(M, place, m_step, sums)
+            put(numbers, place, s.out_step, sums)
 
 
-@compiled
-def _transform_back(M, s, rows, panel, results, scratch):
+@inlined
+def _transform_back(s, matrices, rows, panel, bias, output, workspace):
     """Write the outputs of some tile rows and a panel of targets; tell whether all are finite."""
-    (bias, output), (row, last), m, n, finite = results, rows, 0, lanes(M), True
-    wide, line = s.tile_columns * OUTPUTS * n, s.out_width * n
-    half, strip = scratch[: (s.pieces + 1) * wide], scratch[(s.pieces + 1) * wide :]
+    (row, last), place, n, finite = rows, s.out_place, lanes(workspace), True
+    wide, line, size = s.tile_columns * OUTPUTS * n, s.out_width * n, s.out_height * s.out_width
+    half, strip = s.half, s.half + (s.pieces + 1) * wide
     while row < last:
         image, tile_row = row // s.tile_rows, row % s.tile_rows
         count, y = min(s.tile_rows - tile_row, last - row), tile_row * OUTPUTS
         places = min(s.out_height - y, count * OUTPUTS) * s.out_width
         for vector in range(panel * VECTORS, min((panel + 1) * VECTORS, -(-s.targets // n))):
-            k, i = min(vector * n, s.targets - n), m + vector % VECTORS * n
-            for x in range(0, line, n):
-                store(half, s.pieces * wide + x, load(bias, k))
+            k, i = min(vector * n, s.targets - n), place + vector % VECTORS * n
+            for x in range(half + s.pieces * wide, half + s.pieces * wide + line, n):
+                store(workspace, x, load(bias, k))
             for r in range(count):
                 for a in range(s.pieces):
-                    _carry((_OUTPUT, s.taps),
-                          (M, i + s.pieces * a * s.out_apart, s.out_apart, s.out_step),
-                          (half, a * wide, n, OUTPUTS * n), s.tile_columns)
-                _carry((_BIASED, s.taps), (half, 0, wide, n),
-                      (strip, r * OUTPUTS * line, line, n), s.out_width)
+                    _carry(matrices[0], workspace,
+                          (i + s.pieces * a * s.out_apart, s.out_apart, s.out_step),
+                          (half + a * wide, n, OUTPUTS * n), s.tile_columns)
+                _carry(matrices[1], workspace, (half, wide, n),
+                      (strip + r * OUTPUTS * line, line, n), s.out_width)
                 i += s.tile_columns * s.out_step
-            finite &= all_finite(strip[: places * n])
-            place = ((image * s.targets + k) * s.out_height + y) * s.out_width
-            _from_lanes(strip, places, output, place, s.out_height * s.out_width)
+            finite &= all_finite(workspace[strip : strip + places * n])
+            at = (image * s.targets + k) * size + y * s.out_width
+            turn(workspace, strip, n, output, at, size, (places, n))
         row += count
-        m += count * s.tile_columns * s.out_step
+        place += count * s.tile_columns * s.out_step
     return finite
 
 
 @compiled
-def _sources_of(s, part):
-    """The first source whose pieces stand together, and how many they are."""
-    return part * s.part, s.part if part < s.parts - 1 else s.sources - part * s.part
-
-
-@compiled
-def _correlate(job, jobs, given, results, s, workspace):
+def _correlate(job, jobs, given, results, s, taps, workspace):
     """Compute one job's tile rows of the output, or its panels where weights are many."""
-    (images, weight, bias), (output, seen, sizes), n = given, results, lanes(given[0])
-    rows, panels, wide = (0, s.batch * s.tile_rows), (0, len(sizes)), VECTORS * n
-    v_size, u_apart = s.points * s.apart, _sources_of(s, s.parts - 1)[1] * wide + n
-    V, rest = workspace[: s.parts * v_size], workspace[s.parts * v_size :]
-    u_size, nowhere = s.points * u_apart, sizes[0, :0]
-    kept = u_size * (len(sizes) if s.few else 1)
-    U, rest = rest[:kept], rest[kept:]
-    M, scratch = rest[: s.points * s.out_apart], rest[s.points * s.out_apart :]
-    if s.few:
-        rows = share(job, jobs, rows[1])
-        for panel in range(len(sizes)):
-            _transform_weights(weight, s, panel, (0, s.sources), (U, panel * u_size, u_apart),
-                              nowhere if job else sizes[panel], scratch)
-    else:
-        panels = share(job, jobs, len(sizes))
+    (images, weight, bias), (output, seen, sizes), n = given, results, lanes(workspace)
+    rows, panels = s.batch * s.tile_rows, -(-s.targets // (VECTORS * n))
+    mine = share(job, jobs, rows if s.few else panels)
+    rows, panels = (mine, (0, panels)) if s.few else ((0, rows), mine)
     for begin in range(rows[0], rows[1], s.portion):
         some = begin, min(rows[1], begin + s.portion)
-        _transform_images(images, s, some, (0, s.sources), V, seen[job], scratch)
+        size = s.points, (some[1] - begin) * s.tile_columns
+        _transform_images(images, s, (_CELLS, taps), some, (0, s.sources), seen[job], workspace)
         for panel in range(panels[0], panels[1]):
+            u = s.weights_place + (panel * s.points * s.weights_apart if s.few else 0)
             for part in range(s.parts):
-                first, count = _sources_of(s, part)
-                if not s.few:
-                    _transform_weights(weight, s, panel, (first, first + count), (U, 0, u_apart),
-                                      nowhere if begin else sizes[panel], scratch)
-                _multiply_pieces((V, part * v_size, s.apart, s.step, 1),
-                                (U, panel * u_size if s.few else 0, u_apart, wide),
-                                (M, 0, s.out_apart, s.out_step),
-                                (s.points, (some[1] - begin) * s.tile_columns, count), part > 0)
-            if not _transform_back(M, s, some, panel, (bias, output), scratch):
+                first = part * s.part
+                last = first + s.part if part < s.parts - 1 else s.sources
+                if begin == rows[0] or not s.few:
+                    _transform_weights(weight, s, (_WEIGHTS, taps), panel, (first, last, u),
+                                      begin == 0, sizes, workspace)
+                left = s.place + part * s.points * s.apart, s.step, 1
+                _multiply_pieces(workspace, s, left, (u, s.weights_apart, VECTORS * n),
+                                s.out_place, (*size, last - first), part > 0)
+            matrices = (_OUTPUT, taps), (_BIASED, taps)
+            if not _transform_back(s, matrices, some, panel, bias, output, workspace):
                 seen[job, 2] = 1
 
 
-@compiled
-def _weights_back(M, m, s, panel, grad_weight, scratch):
+@inlined
+def _weights_back(s, matrix, panel, place, grad_weight, workspace):
     """Write the gradient of a panel of targets; tell whether it is finite."""
-    n, kernel, line, finite = lanes(M), len(s.taps) ** 2, len(s.taps) * lanes(M), True
-    half, lined = scratch[: s.pieces * line * n], scratch[s.pieces * line * n :]
-    count = s.sources * kernel
+    n, taps, finite = lanes(workspace), len(matrix[1]), True
+    line, count, lined = taps * n, s.sources * s.kernel, s.half + s.pieces * taps * n * n
     for vector in range(panel * VECTORS, min((panel + 1) * VECTORS, -(-s.targets // n))):
         for c in range(0, s.sources, n):
-            some, i = min(n, s.sources - c), m + (c * VECTORS + vector % VECTORS) * n
+            some, i = min(n, s.sources - c), place + (c * VECTORS + vector % VECTORS) * n
             for a in range(s.pieces):
-                _carry((_GRADIENT, s.taps),
-                      (M, i + s.pieces * a * s.out_apart, s.out_apart, s.out_step),
-                      (half, a * line, n, s.pieces * line), some)
-            for b in range(len(s.taps)):
-                _carry((_GRADIENT, s.taps), (half, b * n, line, s.pieces * line),
-                      (lined, (c * kernel + b) * n, line, kernel * n), some)
-        finite &= all_finite(lined[: count * n])
-        _from_lanes(lined, count, grad_weight, min(vector * n, s.targets - n) * count, count)
+                _carry(matrix, workspace,
+                      (i + s.pieces * a * s.out_apart, s.out_apart, s.out_step),
+                      (s.half + a * line, n, s.pieces * line), some)
+            for b in range(taps):
+                _carry(matrix, workspace, (s.half + b * n, line, s.pieces * line),
+                      (lined + (c * s.kernel + b) * n, line, s.kernel * n), some)
+        finite &= all_finite(workspace[lined : lined + count * n])
+        target = min(vector * n, s.targets - n) * count
+        turn(workspace, lined, n, grad_weight, target, count, (count, n))
     return finite
 
 
 @compiled
-def _weigh(job, jobs, given, results, plans, workspace):
+def _weigh(job, jobs, given, results, plans, taps, workspace):
     """Compute the gradient of one job's sections of tiles, or panels where weights are many."""
     (images, flow), (grads, cells, flows, failed), (s, f) = given, results, plans
-    rows, wide = s.batch * s.tile_rows, VECTORS * lanes(flow)
+    wide, rows = VECTORS * lanes(flow), s.batch * s.tile_rows
     panels = -(-s.targets // wide)
-    V, rest = workspace[: s.points * s.apart], workspace[s.points * s.apart :]
-    D, rest = rest[: s.points * f.apart], rest[s.points * f.apart :]
-    size = s.points * s.out_apart
-    kept = size * (panels if s.few else 1)
-    M, scratch = rest[:kept], rest[kept:]
     for section in range(job, s.sections if s.few else jobs, jobs):
         mine = (0, panels) if s.few else share(job, jobs, panels)
         first, last = share(section, s.sections, -(-rows // s.portion)) if s.few else (0, 1)
         for item in range(first, last):
             some = item * s.portion, min(rows, (item + 1) * s.portion)
-            _transform_images(images, s, some, (0, s.sources), V, cells[section], scratch)
-            channels = mine[0] * wide, mine[1] * wide
-            _transform_images(flow, f, some, channels, D, flows[section], scratch)
-            tiles = (some[1] - some[0]) * s.tile_columns
+            _transform_images(images, s, (_CELLS, taps), some, (0, s.sources),
+                             cells[section], workspace)
+            _transform_images(flow, f, (_FLOW, taps), some, (mine[0] * wide, mine[1] * wide),
+                             flows[section], workspace)
+            sizes = s.points, s.sources, (some[1] - some[0]) * s.tile_columns
             for panel in range(mine[0], mine[1]):
-                m = panel * size if s.few else 0
-                _multiply_pieces((V, 0, s.apart, 1, s.step), (D, panel * wide, f.apart, f.step),
-                                (M, m, s.out_apart, s.out_step),
-                                (s.points, s.sources, tiles), item > first)
-                if item == last - 1:
-                    grad = grads[section if s.few else 0]
-                    if not _weights_back(M, m, s, panel, grad, scratch):
-                        failed[job] = 1
+                place = s.out_place + (panel * s.points * s.out_apart if s.few else 0)
+                left, right = (s.place, 1, s.step), (f.place + panel * wide, f.apart, f.step)
+                _multiply_pieces(workspace, s, left, right, place, sizes, item > first)
+                grad = grads[section if s.few else 0]
+                if item == last - 1 and not _weights_back(s, (_GRADIENT, taps), panel, place,
+                                                         grad, workspace):
+                    failed[job] = 1
 
 
 _SINGLE = np.dtype(np.float32)
@@ -487,69 +452,74 @@ def _layout(tiles, channels):
 
 
 def _plan(g, direction):
-    """The plan of a layer, and how many pieces its weights have; how pieces lie comes later."""
-    taps, kernel, channels = g.kernel_height, g.kernel_height**2, (g.in_channels, g.out_channels)
-    size, out_size, corner = g[2:4], g[-2:], (g.padding[0][0], g.padding[1][0])
-    steps, turned = (kernel, g.in_channels * kernel), direction == "input_grad"
-    pieces, points = OUTPUTS + taps - 1, (OUTPUTS + taps - 1) ** 2
-    if turned:
-        size, out_size, channels, steps = out_size, size, channels[::-1], steps[::-1]
-        corner = taps - 1 - corner[0], taps - 1 - corner[1]
-    tiles = [-(-places // OUTPUTS) for places in out_size]
+    """The plan of a layer; how pieces lie comes later."""
+    taps, back = g.kernel_height, direction == "input_grad"
+    steps, pieces, points = (taps**2, g.in_channels * taps**2), OUTPUTS + taps - 1, (OUTPUTS + taps - 1) ** 2
+    if back:
+        g, steps = turned(g), steps[::-1]
+    channels, corner = (g.in_channels, g.out_channels), (g.padding[0][0], g.padding[1][0])
+    tiles = [-(-places // OUTPUTS) for places in g[-2:]]
     few = points * channels[0] * _up(channels[1], _WIDE) <= FEW_PIECES
     rows, most = g.batch * tiles[0], TILES if few else MANY_PIECES // (points * channels[0])
     portion = -(-rows // -(-rows * tiles[1] // most))
-    return _Plan((0,) * taps, pieces, points, pieces, g.batch, *channels, *size, *out_size, *corner,
-                 *tiles, *steps, turned, (0,) * 4, _BY_PIXEL, few, 1, portion, channels[0], 1,
-                 *[0] * 4)
+    return _Plan(taps**2, pieces, points, pieces, g.batch, *channels, *g[2:4], *g[-2:], *corner,
+                 *tiles, *steps, back, few, portion, part=channels[0])
 
 
-def _scratch(s):
-    """The room that transforming a portion of images takes."""
+_RECORD = np.dtype((np.record, [(name, np.int64) for name in _Plan._fields]))
+
+
+def _with_scratch(s, half):
+    """A plan whose scratch memory begins there, as a record, too; and where that ends."""
     lines = (min(s.portion, s.tile_rows) - 1) * OUTPUTS + s.span
-    half = s.pieces * ((s.tile_columns - 1) * OUTPUTS + s.span) * N
-    square = N * N if min(s.height, lines - s.top) * s.width < N else 0
-    return half + _up(lines * s.width, N) + lines * s.width * N + square
+    sizes = half + s.pieces * ((s.tile_columns - 1) * OUTPUTS + s.span) * N
+    strip = sizes + _up(lines * s.width, N)
+    s = s._replace(half=half, sizes=sizes, strip=strip)
+    return s, np.array(tuple(s), _RECORD)[()], strip + lines * s.width * N
 
 
 @lru_cache(maxsize=1024)
 def _order(g, direction):
-    """The plan of a layer with the places of its pieces; the room that a job needs."""
-    s = _plan(g, direction)
-    parts, tiles = 1 if s.few else max(1, s.sources // PART), s.portion * s.tile_columns
-    some = s.sources if parts == 1 else s.sources - (parts - 1) * PART
-    s = s._replace(part=s.sources if parts == 1 else PART, parts=parts)
+    """The plan of a layer with the places of its pieces; the same as a record; a job's room."""
+    s, taps = _plan(g, direction), g.kernel_height
+    if not s.few and s.sources > PART:
+        s = s._replace(part=PART, parts=s.sources // PART)
+    some, tiles = s.sources - (s.parts - 1) * s.part, s.portion * s.tile_columns
     (step, apart), (out_step, out_apart) = _layout(tiles, some), _layout(tiles, _WIDE)
-    s = s._replace(step=step, apart=apart, out_step=out_step, out_apart=out_apart)
-    U = (some * _WIDE + N) * (-(-s.targets // _WIDE) if s.few else 1)
+    weights_place, weights_apart = s.points * s.parts * apart, some * _WIDE + N
+    panels = -(-s.targets // _WIDE) if s.few else 1
+    out_place = weights_place + s.points * panels * weights_apart
+    half = out_place + s.points * out_apart
+    s, record, end = _with_scratch(s._replace(
+        step=step, apart=apart, weights_place=weights_place, weights_apart=weights_apart,
+        out_place=out_place, out_step=out_step, out_apart=out_apart,
+    ), half)  # fmt: skip
     columns, lines = s.tile_columns * OUTPUTS, min(s.portion, s.tile_rows) * OUTPUTS
     back = ((s.pieces + 1) * columns + lines * s.out_width) * N
-    weights = (len(s.taps) ** 2 + 1 + s.pieces * len(s.taps)) * N * N
-    space = s.points * (parts * apart + U + out_apart)
-    return s, space + max(_scratch(s), back, weights)
+    weights = (s.kernel + 1 + s.pieces * taps) * N * N
+    return s, record, max(end, half + back, half + weights)
 
 
 @lru_cache(maxsize=1024)
 def _weights_order(g):
-    """The plans of images and flow with the places of their pieces; the room that a job needs."""
-    s = _plan(g, "forward")
-    rows = ranges.inner(s.height, s.out_height, len(s.taps), s.top)
-    columns = ranges.inner(s.width, s.out_width, len(s.taps), s.left)
-    all_rows, panels = g.batch * s.tile_rows, -(-s.targets // _WIDE)
+    """The plans of images and flow, and both as records; the room that a job needs."""
+    s, taps = _plan(g, "forward"), g.kernel_height
+    rows = ranges.inner(s.height, s.out_height, taps, s.top)
+    all_rows, panels = g.batch * s.tile_rows, -(-s.targets // _WIDE) if s.few else 1
     portion = s.portion if s.few else all_rows
-    step, apart = _layout(portion * s.tile_columns, s.sources)
-    s = s._replace(look=_BY_CHANNEL, inner=rows[0] + columns[0], portion=portion,
+    (step, apart), flow = (_layout(portion * s.tile_columns, each) for each in s[5:7])
+    out_place, out_apart = s.points * (apart + flow[1]), _up(s.sources, ROWS) * _WIDE + N
+    half = out_place + s.points * out_apart * panels
+    s = s._replace(look=_BY_CHANNEL, upper=rows[0][0], lower=rows[0][1], portion=portion,
                    sections=min(SECTIONS, -(-all_rows // portion)) if s.few else 1,
                    step=step, apart=apart,
-                   out_step=_WIDE, out_apart=_up(s.sources, ROWS) * _WIDE + N)
-    step, apart = _layout(portion * s.tile_columns, s.targets)
+                   out_place=out_place, out_step=_WIDE, out_apart=out_apart)
     f = s._replace(span=OUTPUTS, sources=s.targets, part=s.targets, height=s.out_height,
-                   width=s.out_width, top=0, left=0, look=_BY_SUM, inner=rows[1] + columns[1],
-                   step=step, apart=apart)
-    M = s.out_apart * (panels if s.few else 1)
-    back = (s.sources * len(s.taps) ** 2 + N * s.pieces * len(s.taps)) * N
-    space = s.points * (s.apart + f.apart + M)
-    return s, f, space + max(_scratch(s), _scratch(f), back)
+                   width=s.out_width, top=0, left=0, look=_BY_SUM, upper=rows[1][0],
+                   lower=rows[1][1], place=s.points * apart, step=flow[0], apart=flow[1])
+    plans, records, ends = zip(*(_with_scratch(each, half) for each in (s, f)), strict=True)
+    back = (s.sources * s.kernel + N * s.pieces * taps) * N
+    return plans, records, max(*ends, half + back)
 
 
 def _images_at_once(g):
@@ -605,18 +575,19 @@ def _by_phases(direction, images, weight, bias, g, output, jobs):
 
 def _compute(direction, images, weight, bias, g, output, jobs):
     """Compute outputs from images; tell whether that is finite and exact enough."""
-    s, space = _order(g, direction)
+    s, record, space = _order(g, direction)
     seen = np.zeros((jobs, 3), _SINGLE)  # the least and the largest size of a pixel; a failure
     seen[:, 0] = np.inf
-    sizes = np.zeros((-(-s.targets // _WIDE), VECTORS * len(s.taps) ** 2 * N), _SINGLE)
-    given = images.reshape(-1), weight.reshape(-1), bias
-    parallel.run(_correlate, jobs, space, _SINGLE, given, (output.reshape(-1), seen, sizes), s)
+    sizes = np.zeros(_up(s.targets, _WIDE) * s.kernel, _SINGLE)
+    given, taps = (images.reshape(-1), weight.reshape(-1), bias), (0,) * g.kernel_height
+    results = output.reshape(-1), seen, sizes
+    parallel.run(_correlate, jobs, space, _SINGLE, given, results, record, taps)
     return not seen[:, 2].any() and _is_near(s, images, seen, sizes, bias, output)
 
 
 def _is_near(s, images, seen, sizes, bias, output):
     """Whether all results read about what their tiles hold; those that read only zeros are zero."""
-    taps, turn = len(s.taps), -1 if s.turned else 1
+    taps, turn = s.pieces - OUTPUTS + 1, -1 if s.turned else 1
     rows = ranges.sets_read(s.height, s.out_height, taps, s.top)[:, ::turn]
     columns = ranges.sets_read(s.width, s.out_width, taps, s.left)[:, ::turn]
     far = ranges.kernels_apart(sizes.reshape(-1, taps, taps, N), rows, columns)
@@ -668,17 +639,18 @@ def weight_grad(input, grad_output, geometry, jobs):
 
 def _sum_up(input, grad_output, g, jobs):
     """Compute the gradient of the weights of a layer without dilation, or return None."""
-    s, f, space = _weights_order(g)
+    (s, f), records, space = _weights_order(g)
     kernel, rows = (s.targets, s.sources, *g[5:7]), s.sections if s.few else jobs
     grads, failed = np.empty((s.sections, math.prod(kernel)), _SINGLE), np.zeros(jobs, _SINGLE)
     seen = [np.zeros((rows, 2 * _up(each.sources, N) * each.width), _SINGLE) for each in (s, f)]
-    given = input.reshape(-1), grad_output.reshape(-1)
-    parallel.run(_weigh, jobs, space, _SINGLE, given, (grads, *seen, failed), (s, f))
-    times = 1
-    for sizes, plan, fold in zip(seen, (s, f), (np.maximum, np.add), strict=True):
+    given, results = (input.reshape(-1), grad_output.reshape(-1)), (grads, *seen, failed)
+    taps = (0,) * g.kernel_height
+    parallel.run(_weigh, jobs, space, _SINGLE, given, results, records, taps)
+    times, inner = 1, ranges.inner(s.width, s.out_width, len(taps), s.left)
+    for sizes, plan, each, fold in zip(seen, (s, f), inner, (np.maximum, np.add), strict=True):
         sizes = sizes.reshape(rows, 2, -1, plan.width, N)
-        inner = sizes[:, :1, :, plan.inner[2] : plan.inner[3]]
-        whole, read = (fold.reduce(some, axis=(0, 1, 3), initial=0) for some in (sizes, inner))
+        read = sizes[:, :1, :, slice(*each)]
+        whole, read = (fold.reduce(some, axis=(0, 1, 3), initial=0) for some in (sizes, read))
         times *= max(1, ranges.apart(whole, read))
     if failed.any() or not times <= ranges.RANGE:
         return None
