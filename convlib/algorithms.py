@@ -201,6 +201,7 @@ class Algorithm(NamedTuple):
 
 
 try:
+    from convlib import patches
     from convlib.kernels import few, loops, planes, product, scatter, tuning, weights, winograd
 
     ALGORITHMS |= {
@@ -209,6 +210,7 @@ try:
         "product": Algorithm(
             product.suits, product.forward, scatter.input_grad, weights.weight_grad
         ),
+        "patches": patches,
         "winograd": winograd,
         "loops": loops,
     }
@@ -218,7 +220,8 @@ except ModuleNotFoundError as error:
     MISSING += ["Numba is missing"]
     warnings.warn("Numba is missing: convlib computes with NumPy alone", stacklevel=2)
 
-LOCAL_ERROR |= {"few": True, "planes": True, "product": True, "winograd": False, "loops": True}
+LOCAL_ERROR |= dict.fromkeys(("few", "planes", "product", "patches", "loops"), True)
+LOCAL_ERROR["winograd"] = False
 FALLBACKS[:] = "loops", "numpy"
 
 
@@ -269,7 +272,7 @@ def _choose_planes(channels, most, geometry, can):
     """Name planes, if no more than `most` channels of a group must stay near, or the product."""
     single = geometry.kernel_height * geometry.kernel_width == geometry.groups == 1
     if can("planes") and not single and channels // geometry.groups <= most:
-        return "planes"
+        return _first(("patches", "planes"), can)
     return _first(("product", "planes"), can)
 
 

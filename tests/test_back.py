@@ -8,7 +8,7 @@ import os
 import numpy as np
 import pytest
 
-from convlib import algorithms, numpy_kernels, shapes
+from convlib import algorithms, numpy_kernels, patches, shapes
 
 if "product" not in algorithms.ALGORITHMS:
     pytest.skip("about compiled code", allow_module_level=True)
@@ -95,6 +95,38 @@ def test_the_bits_do_not_depend_on_jobs(name, form):
     for function, left in ((weights.weight_grad, x), (scatter.input_grad, w)):
         results = [function(left, d, g, jobs) for jobs in JOBS]
         assert all(result.tobytes() == results[0].tobytes() for result in results)
+
+
+TILED = {  # input, weight, stride: windows side by side, and perhaps cells behind the last one
+    "squares": ((2, 3, 32, 48), (20, 3, 16, 16), 16),
+    "cells left over": ((3, 5, 13, 11), (9, 5, 3, 2), (3, 2)),
+    "one window": ((2, 1, 5, 6), (2, 1, 5, 5), 5),
+    "in one direction": ((2, 3, 9, 9), (4, 3, 1, 2), (1, 2)),
+}
+
+
+@pytest.mark.parametrize("name", TILED)
+def test_windows_that_tile_the_picture_come_out_exactly(name):
+    for dtype in (np.float32, np.float64):
+        g, x, w, d = layer_of(TILED[name], whole(4, dtype))
+        assert patches.suits(g, dtype)
+        bias = whole(5, dtype)(g.out_channels)
+        known = (numpy_kernels.conv2d(x, w, bias, g), numpy_kernels.conv2d_input_grad(w, d, g),
+                 numpy_kernels.conv2d_weight_grad(x, d, g))  # fmt: skip
+        for jobs in JOBS[:2]:
+            given = (patches.forward(x, w, bias, g, jobs), patches.input_grad(w, d, g, jobs),
+                     patches.weight_grad(x, d, g, jobs))  # fmt: skip
+            for result, expected in zip(given, known, strict=True):
+                assert result.dtype == dtype and result.shape == expected.shape
+                np.testing.assert_array_equal(result, expected, err_msg=f"{name}, {jobs} jobs")
+
+
+@pytest.mark.parametrize("setting", [
+    ((2, 3, 9, 9), (4, 3, 3, 3), 2), ((2, 3, 9, 9), (4, 3, 3, 3), 3, 1), ((2, 3, 9, 9), (4, 3, 1, 1), 1),
+    ((2, 3, 9, 9), (4, 3, 3, 3), 3, 0, 2), ((2, 4, 9, 9), (4, 2, 3, 3), 3, 0, 1, 2),
+])  # fmt: skip
+def test_other_windows_are_refused(setting):
+    assert not patches.suits(shapes.conv2d_geometry(*setting), np.float32)
 
 
 @pytest.mark.parametrize("name", PADDED)

@@ -138,6 +138,7 @@ LAYERS = {
     "taps over the edge": ((2, 128, 14, 14), (128, 128, 3, 3), {"padding": 12, "dilation": 12}),
     "one pixel": ((2, 32, 1, 1), (16, 32, 1, 1), {}),
     "as large as the image": ((4, 16, 12, 12), (8, 16, 12, 12), {"padding": 0}),
+    "patches": ((4, 3, 41, 43), (24, 3, 8, 8), {"stride": 8, "padding": 0}),
     "few places": ((4, 16, 12, 12), (8, 16, 12, 12), {"padding": ((0, 1), (2, 0))}),
 }
 # What the rules name, in all three directions, as far as the algorithm exists; otherwise NumPy.
@@ -148,7 +149,7 @@ EXPECTED = {
     "few inputs, stride 2": "planes", "1 x 1": "product", "1 x 1, stride 2": "product",
     "many channels, stride 2": "product", "taps over the edge": ("numpy", "product", "product"),
     "one pixel": "few", "as large as the image": "places",
-    "few places": "places",
+    "few places": "places", "patches": "patches",
 }  # fmt: skip
 
 
