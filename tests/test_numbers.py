@@ -214,6 +214,36 @@ OTHER_EQUATIONS = {
 }
 
 
+LAYER = re.compile(r"(\\delta\s+(?:ker|b)|\\delta|ch|ker|b|X|Ker|B) ?\^ ?\{(k(?: ?[+-] ?\d+)?)(?=[,}])")
+FIRST = re.compile(r"\\sum ?_\{ ?(\w) ?= ?(\d+)")
+COUNTED_FROM = {"p": "0", "q": "0", "u": "0", "v": "0", "i": "1", "o": "1", "n": "1", "t": "1"}
+
+
+def layers_in(latex):
+    """Whose layers an equation speaks of: (symbol, layer)."""
+    return {(" ".join(name.split()), layer.replace(" ", "")) for name, layer in LAYER.findall(latex)}
+
+
+def unlike_the_article(latex):
+    """Layers and first numbers of sums that are not as in the formulas of the article."""
+    known = set().union(*(layers_in(each) for label, each in labelled().items() if label.startswith("eq-F")))
+    odd = [pair for pair in layers_in(latex) if pair not in known]
+    return odd + [pair for pair in FIRST.findall(latex) if pair[1] != COUNTED_FROM.get(pair[0], pair[1])]
+
+
+def test_every_equation_counts_layers_channels_and_places_as_the_article_does():
+    others = {label: latex for label, latex in labelled().items() if not label.startswith("eq-F")}
+    assert len(others) > 10
+    assert {label: found for label, latex in others.items() if (found := unlike_the_article(latex))} == {}
+
+
+@pytest.mark.parametrize(
+    "latex", [r"ch^{k+1,i}_{p,q}", r"\delta^{k-1,o}", r"X^{k+2,o}", r"\sum_{i=0}^{C}", r"\sum_{u=1}^{2}"]
+)
+def test_an_equation_that_counts_otherwise_is_found(latex):
+    assert len(unlike_the_article(latex)) == 1
+
+
 @pytest.mark.parametrize("label", OTHER_EQUATIONS)
 def test_an_equation_of_the_course_says_what_the_code_does(label):
     OTHER_EQUATIONS[label](labelled()[label])

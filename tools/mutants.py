@@ -197,6 +197,8 @@ def equations_of(path):
                     noticed = fails(test, *(equations | {label: text}, random_layer)[: test.__code__.co_argcount])
                 elif label in test_numbers.OTHER_EQUATIONS:
                     noticed = fails(test_numbers.OTHER_EQUATIONS[label], text)
+                elif test_numbers.unlike_the_article(text):
+                    noticed = True
                 else:
                     other = [*cells]
                     other[number] = {**cell, "source": source[:start] + text + source[start + len(latex) :]}
