@@ -152,6 +152,33 @@ def test_signs_that_change_places_are_noticed(place):
         assert statement.expression is not None and "1" in piece.text or "2" in piece.text
 
 
+def is_noticed(chapter, piece, text):
+    """Whether a changed piece of a real chapter has something that nothing binds, or has lost the piece of a mark."""
+    lost = [mark for mark in chapter.marks(piece.cell) if mark in piece.text and mark not in text]
+    return bool(lost) or len(chapter.unbound_in(piece._replace(text=text))) > len(chapter.unbound_in(piece))
+
+
+@pytest.mark.parametrize(
+    ("name", "pattern", "slip", "least"),
+    [
+        ("learning_flow", r"([prqs]) ?\+ ?1 ?- ?([uv])", r"\1 + \2 - 1", 4),
+        ("weights", r"([prqs]) ?\+ ?1 ?- ?([uv])", r"\1 + \2 - 1", 1),
+        ("learning_flow", r"([prqs]) ?\+ ?([uv]) ?- ?1", r"\1 + 1 - \2", 2),
+        ("one_kernel", r"\b53\b", "58", 3),
+        ("weights", r"\b620\b", "621", 3),
+        ("the_layer", r"\b1031\b", "1037", 1),
+    ],
+)
+def test_a_slip_in_a_chapter_itself_is_noticed(name, pattern, slip, least):
+    chapter, tried = bound_numbers.Chapter(ROOT / "chapters" / f"{name}.ipynb"), 0
+    for piece in chapter.pieces:
+        for match in re.finditer(pattern, piece.text):
+            text = piece.text[: match.start()] + match.expand(slip) + piece.text[match.end() :]
+            assert is_noticed(chapter, piece, text), text
+            tried += 1
+    assert tried >= least
+
+
 def test_an_expression_beside_its_twin_must_say_whose_index_it_is():
     assert unbound(markdown(FLOW), markdown(LOOK), markdown("## Next"), markdown("Read at $p + 1 - u$.")) == [
         "p + 1 - u"
