@@ -37,11 +37,12 @@ def unbound(*cells):
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_every_number_is_bound_or_marked_or_listed_as_open(path):
-    chapter = bound_numbers.Chapter(path)
-    found = {piece.text: [] for piece, _ in chapter.unbound()}
-    for piece, statement in chapter.unbound():
-        found[piece.text].append(statement.text.strip())
-    assert found == bound_numbers.still_open().get(path.stem, {})
+    listed = bound_numbers.still_open().get(path.stem, {})
+    assert bound_numbers.report(path, listed) == []
+    found = {}
+    for piece, statement in bound_numbers.Chapter(path).unbound():
+        found.setdefault(piece.text, []).append(statement.text.strip())
+    assert listed == found, "bound by now: list it as open no longer (python tests/bound_numbers.py --open ...)"
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
