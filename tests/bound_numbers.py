@@ -642,7 +642,7 @@ class Chapter:
                     for each, label in zip(stated, labels, strict=True)
                     if each.expression not in self.forms_in(label)
                 ]
-            text = text.replace(mark, " … ")
+            text = text.replace(mark, " … ", 1)
         return wrong + [each for each in statements(text) if not self.binds(piece, each)]
 
     def stale_marks(self):
