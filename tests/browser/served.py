@@ -19,7 +19,7 @@ BUILD = Path(__file__).parents[2] / "_build"
 HTML = BUILD / "html"
 SCREENS = BUILD / "screens"
 PAGES = [*sorted(path.relative_to(HTML).as_posix() for path in HTML.glob("chapters/*.html")), "search.html",
-         "genindex.html", "404.html"]
+         "genindex.html", "py-modindex.html", "404.html"]
 if not (HTML / "search.html").exists():
     raise FileNotFoundError("the book is not built: run `make book`")
 

@@ -39,6 +39,12 @@ def test_an_excerpt_is_a_sentence_with_the_words_not_the_list_of_contents(visit)
         assert "Contents" not in text and "\n" not in text
 
 
+def test_a_result_is_named_once(visit):
+    page, _ = search(visit, "why does the kernel turn")
+    title = page.locator("#search-results ul.search > li > a").first.inner_text()
+    assert title.endswith("Why the kernel turns") and ">" not in title
+
+
 def test_nonsense_finds_nothing(visit):
     page, _ = search(visit, "xyzzyplugh")
     assert page.locator("#search-results ul.search > li").count() == 0

@@ -52,7 +52,7 @@ def subject(source):
         elif isinstance(statement, ast.Import | ast.ImportFrom):
             module = getattr(statement, "module", None)
             imported += [module.split(".")[0]] if module else [alias.name.split(".")[0] for alias in statement.names]
-    constants = [name for name in assigned if name.isupper()]
+    constants = [name for name in assigned if name.isupper() and len(name) > 1]
     if defined or constants:
         return listed(constants + defined)
     if assigned:

@@ -16,6 +16,9 @@ const stemsOf = (text) => {
   return new Set(splitQuery(text.toLowerCase()).map((word) => stemOf(word, stemmer)));
 };
 
+/* The search index has the titles of pages with their numbers, in HTML, and those of sections without. */
+const withoutNumber = (title) => title.replace(/<[^>]*>/g, "").replace(/^[\d.]+\s+/, "");
+
 /* For each stem the pages that it stands on. */
 const pagesByStem = (index) => {
   const stemmer = new Stemmer();
@@ -46,14 +49,14 @@ Search._performSearch = (query, searchTerms, excludedTerms) => {
   for (const [title, places] of Object.entries(index.alltitles)) {
     const heading = inHeading(title);
     for (const [page, anchor] of places) {
-      if (index.titles[page] !== title && heading.score > headings[page].score)
+      if (withoutNumber(index.titles[page]) !== title && heading.score > headings[page].score)
         headings[page] = { ...heading, title, anchor: anchor === null ? "" : `#${anchor}` };
     }
   }
 
   const results = index.docnames.map((docname, page) => {
     const words = Search.words[docname] ?? {};
-    const pageTitle = inHeading(index.titles[page]);
+    const pageTitle = inHeading(withoutNumber(index.titles[page]));
     const name = stemsOf(docname.split("/").pop().replaceAll("_", " "));
     const heading = headings[page];
     // How much the page is about each word; a page that is about all of them counts more than one about a single one.
@@ -83,7 +86,7 @@ Search.makeSearchSummary = (html, keywords) => {
   if (!article) return null;
   article
     .querySelectorAll("nav, script, style, svg, pre, math, details, .headerlink, .toctree-wrapper, .export-badge, .convlib-figure")
-    .forEach((node) => node.remove());
+    .forEach((node) => node.replaceWith(node.localName === "math" ? "…" : ""));
   const texts = [...article.querySelectorAll("p, li, dd, figcaption")]
     .map((node) => node.textContent.replace(/\s+/g, " ").trim())
     .filter((text) => text.length > 40);

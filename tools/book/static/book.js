@@ -56,6 +56,7 @@ const whenBuilt = () => {
   unfoldTarget();
   nameToggles();
   window.addEventListener("resize", markScrolling);
+  document.fonts.ready.then(markScrolling); // the formulas' own font makes them wider
   window.addEventListener("hashchange", unfoldTarget);
   document.addEventListener("toggle", markScrolling, true);
 };
