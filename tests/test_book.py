@@ -396,7 +396,7 @@ def test_the_theme_still_has_the_script_that_is_taken_out():
 def test_every_fold_says_what_it_holds(name):
     folds = read_page(HTML / f"{name}.html").folds
     vague = [label for label in folds if label in ("Code", "Code:") or "Toggle" in label or "Show code" in label]
-    assert folds and not vague
+    assert not vague and (folds or name == "chapters/introduction")  # its only cell is not shown
     cells = nbformat.read(ROOT / f"{name}.ipynb", as_version=4).cells
     hidden = [cell for cell in cells if {"hide-input", "hide-cell"} & set(cell.metadata.get("tags", []))]
     assert len(folds) >= len(hidden)

@@ -240,7 +240,7 @@ def printed_formula(equations):
 
         for equation in parse(equations[FORMULAS[name]]):
             free = sorted(letters(equation[0]) - {"k"})
-            ranges = {"o": (1, 2), "i": (1, 2, 3), "p": range(7), "q": range(7), "u": range(3), "v": range(3)}
+            ranges = {"o": (1, 2), "i": (1, 2, 3)} | dict.fromkeys("pqrs", range(7)) | dict.fromkeys("uv", range(3))
             for values in product(*(ranges[letter] for letter in free)):
                 variables = dict(zip(free, values, strict=True)) | {"k": K}
                 left, *others = (evaluate(side, lookup, **variables) for side in equation)

@@ -88,7 +88,7 @@ def _curve(errors, place, width, height, count):
     """A box with the curve of the errors, cut off at its edges."""
     look = f'fill="none" stroke="{COLOURS["output"]}" stroke-width="2.5"'
     return (
-        f'<svg x="{place[0]}" y="{place[1]}" width="{width}" height="{height}">'
+        f'<svg aria-hidden="true" x="{place[0]}" y="{place[1]}" width="{width}" height="{height}">'
         f'<path d="M0.5 0V{height - 0.5}H{width}" fill="none" stroke="currentColor"/>'
         f'<path class="run" d="{_along(errors, width, height, count)}" {look} stroke-opacity="0.5"/>'
         f'<path class="curve" d="{_along(errors, width, height, count)}" {look}/></svg>'
