@@ -1,5 +1,8 @@
 # Exported from chapters/ by tools/export.py: edit the chapter, not this file.
-"""Windows that tile the picture: once it is rearranged, it is a layer of one tap."""
+"""Windows that tile the picture: once it is rearranged, it is a layer of one tap.
+
+Chapter "Back through the product" builds this module.
+"""
 
 import numpy as np
 

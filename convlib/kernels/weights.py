@@ -138,7 +138,7 @@ def _weight_product(job, jobs, windows, plan, images, grad, tables, work):
 
 
 def layer_windows(g):
-    """Return the windows of input and flow (chapter "Back through the product")."""
+    """Return one group's sizes, for input and flow (chapter "Back through the product")."""
     w = window_of(g)
     return w, w._replace(in_channels=g.out_channels // g.groups)
 
