@@ -51,7 +51,7 @@ def meetings(line, kernel, *, stride=1, padding=(0, 0), dilation=1, flow=None, a
     Raises
     ------
     ValueError
-        If the kernel fits nowhere, or `flow` has not one number for each place.
+        If the kernel fits nowhere, or `flow` does not hold one number for each place.
 
     Notes
     -----

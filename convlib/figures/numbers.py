@@ -83,7 +83,7 @@ def grids(arrays, titles=None, *, alt, role="input", marked=(), frames=None, siz
     Raises
     ------
     ValueError
-        If an array has not two axes, a title or a role is missing, or a role is unknown.
+        If an array does not have two axes, a title or a role is missing, or a role is unknown.
 
     Notes
     -----
@@ -160,7 +160,7 @@ def picture(image, *, alt, size=24):
     Raises
     ------
     ValueError
-        If the image has not the shape (3, H, W).
+        If the image does not have the shape (3, H, W).
 
     Notes
     -----
@@ -356,7 +356,7 @@ def matrix(values, *, alt, role="kernel", size=6, lines=None):
     Raises
     ------
     ValueError
-        If `values` has not two axes, or the role is unknown.
+        If `values` does not have two axes, or the role is unknown.
 
     Notes
     -----
