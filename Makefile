@@ -103,14 +103,14 @@ bounds: .venv/.installed
 	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR='$(CURDIR)/_build/bounds' \
 	  $(BIN)/python -m pytest --quiet --numprocesses=2 $(TESTS_OF_CONVLIB)
 
-# Not compiled, so that every line can be followed; and on every machine as with the widest vectors, since the blocks
+# Not compiled, so that every line can be followed (but for the tests that would take minutes: the other runs have them); and on every machine as with the widest vectors, since the blocks
 # that a computation is cut into follow them. The few lines that only exist when something is compiled are reached by
 # the last two programs, which compile anew.
 NOT_COMPILED := NUMBA_DISABLE_JIT=1 NUMBA_CPU_NAME=skylake-avx512 NUMBA_CPU_FEATURES= COVERAGE_FILE=_build/coverage/data
 
 coverage: .venv/.installed
 	@mkdir -p _build && rm -rf _build/coverage && mkdir _build/coverage
-	$(NOT_COMPILED) $(BIN)/python -m pytest --quiet --numprocesses=2 --cov=convlib --cov-report= $(TESTS_OF_CONVLIB)
+	$(NOT_COMPILED) $(BIN)/python -m pytest --quiet --numprocesses=2 -m "not slow" --cov=convlib --cov-report= $(TESTS_OF_CONVLIB)
 	$(NOT_COMPILED) PYTHONPATH=. $(BIN)/python -m coverage run --append tests/check_kernels.py margins 12
 	NUMBA_CACHE_DIR=_build/coverage COVERAGE_FILE=_build/coverage/data PYTHONPATH=. \
 	  $(BIN)/python -m coverage run --append tests/check_kernels.py margins 4

@@ -308,6 +308,7 @@ def test_the_adjoint_identities(layer):
         assert (grad_bias * bias).sum() == (flow * bias[:, np.newaxis, np.newaxis]).sum()
 
 
+@pytest.mark.slow
 @examples(150)
 @given(layers(dtypes="d", batches=(1, 2)), st.integers(-5, 5), st.integers(0))
 def test_linear_in_each_argument(layer, factor, seed):

@@ -96,6 +96,7 @@ def test_every_gradient_of_every_layer(make, size, batch):
     assert right_along_a_line(layer, x, flow)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", [(), (2,)], ids=["one", "batch"])
 def test_every_gradient_of_a_whole_model(batch):
     model, x = small_model(), numbers(batch + IMAGE)

@@ -137,6 +137,7 @@ def test_the_flow_passes_where_the_number_did():
     assert check_gradient(lambda x: x * masked, image, told, flow) < 1e-9
 
 
+@pytest.mark.slow
 def test_the_flow_through_a_whole_model_with_dropout_is_the_numerical_derivative():
     model, random = small_model(), np.random.default_rng(2)
     state = model[4].rng.bit_generator.state

@@ -204,6 +204,7 @@ def test_a_window_of_zeros_gives_the_bias():
     assert np.abs(output - right).max() < 3e-5 * np.abs(right).max()
 
 
+@pytest.mark.slow
 def test_what_was_left_in_the_memory_does_not_matter(everything):
     """The workspaces are kept: fill them with NaN in between."""
     from convlib import parallel
