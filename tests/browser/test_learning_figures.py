@@ -1,11 +1,7 @@
 """The figures that compute in the page: their numbers are convlib's; keys, pointer and finger move them."""
 
-import os
-import shutil
-
 import numpy as np
 import pytest
-from playwright.sync_api import sync_playwright
 
 from convlib import conv2d, conv2d_weight_grad, figures
 from convlib.datasets import house, load_digits
@@ -24,18 +20,6 @@ FIGURES = {
     ),
 }
 ROOT = "document.querySelector('.convlib-moving')"
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    found = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-    if not found:
-        pytest.fail("no Chromium on this machine: install one, or name it in $CHROMIUM")
-    flags = ["--disable-gpu"] + (["--no-sandbox"] if os.geteuid() == 0 else [])
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=flags)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -226,11 +226,14 @@ def boxed(lines, folds):
 
 
 def line_box(line):
-    """One line. The line break stands after the box: copied text has it, and a grid of boxes shows nothing for it."""
+    """One line. The line break stands after the box: copied text has it, and a grid of boxes shows nothing for it.
+
+    An empty box would be lost when it is selected; so it holds a break of its own.
+    """
     text = re.sub("<[^>]*>", "", line)
     indent = len(text) - len(text.lstrip(" "))
     style = f' style="--in:{indent}"' if indent else ""
-    return f'<span class="line"{style}>{line}</span>\n'
+    return f'<span class="line"{style}>{line if text else "<br>"}</span>\n'
 
 
 def setup(app):
