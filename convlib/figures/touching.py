@@ -25,9 +25,9 @@ RULES = {  # for each way: the formula and the line of code, in parts
         ("weight", "weight[o, u, v]"),
     ],
     "touches": [
-        ("output", "tmp<sup>o</sup><sub>p+1−u, q+1−v</sub>"), ("", " holds "),
-        ("input", "ch<sub>p,q</sub>"), ("", " · "), ("weight", "ker<sup>o</sup><sub>u,v</sub>"),
-        ("output", "output[o, p + 1 - u, q + 1 - v]"), ("", " += "), ("input", "input[p, q]"), ("", " * "),
+        ("output", "tmp<sup>o</sup><sub>r+1−u, s+1−v</sub>"), ("", " holds "),
+        ("input", "ch<sub>r,s</sub>"), ("", " · "), ("weight", "ker<sup>o</sup><sub>u,v</sub>"),
+        ("output", "output[o, r + 1 - u, s + 1 - v]"), ("", " += "), ("input", "input[r, s]"), ("", " * "),
         ("weight", "weight[o, u, v]"),
     ],
 }
@@ -87,7 +87,7 @@ _LIGHT = """
       const where = `row ${from.p}, column ${from.q}`;
       if (from.way === "made of") {
         const total = links.reduce((before, link) => before + product(link), 0);
-        return `Output ${from.channel}, ${where} is made of ${links.length} inputs: ${written(total)}.`;
+        return `Output channel ${from.channel + 1}, ${where} is made of ${links.length} inputs: ${written(total)}.`;
       }
       return `The input in ${where} touches ${links.length} outputs.`;
     }
@@ -129,7 +129,7 @@ _LIGHT = """
 _PICK = """
     const cells = boards.map((place, k) => pickable(place, {
       rows, columns, size, left: 18, top: 34, row: start.row, column: start.column,
-      label: k ? `output channel ${k - 1}` : "input channel",
+      label: k ? `output channel ${k}` : "input channel",
       pick: (p, q) => choose({ way: k ? "made of" : "touches", channel: Math.max(0, k - 1), p, q }),
       hover(cell) {
         const which = cell ? links.findIndex((link) => {
@@ -219,8 +219,9 @@ def _touches_parts(channel, weight):
     outputs = [correlate2d(channel, kernel, padding=1) for kernel in weight]
     boards = [_board(_marked_grid(channel, "input channel", "input"), "input channel")]
     boards += [_board(_marked_grid(output, f"output channel {o}", "output"), f"output channel {o}")
-               for o, output in enumerate(outputs)]
-    kernels = [_panel(_marked_grid(kernel, f"kernel {o}", "kernel"), f"kernel {o}") for o, kernel in enumerate(weight)]
+               for o, output in enumerate(outputs, start=1)]
+    kernels = [_panel(_marked_grid(kernel, f"kernel {o}", "kernel"), f"kernel {o}")
+               for o, kernel in enumerate(weight, start=1)]
     terms = '<div class="terms" role="group" aria-label="the products"></div>'
     rules = f'<div class="rules">{"".join(map(_rule, RULES))}</div>'
     said = "Press on a cell to see what it is linked with."

@@ -381,7 +381,7 @@ def test_cells_products_formula_and_code_light_each_other(opened):
     assert set(lit.evaluate_all("(parts) => parts.map((part) => part.dataset.part)")) == {"input", "output", "weight"}
     assert lit.count() == 6 and "output[0, 3, 4] += input[3, 3] * weight[0, 1, 0]" in said(page)
     page.keyboard.press("Tab")
-    page.mouse.move(*place(page, 2, 4, board=2))  # a cell of output channel 1 that the input touches
+    page.mouse.move(*place(page, 2, 4, board=2))  # a cell of output channel 2 that the input touches
     [pressed] = page.locator(".terms button[aria-pressed=true]").all()
     assert pressed.get_attribute("aria-label").startswith("output[1, 2, 4] += input[3, 3] * weight[1, 2, 0]")
     page.locator(".rule[data-way='made of'] .part[data-part=weight]").last.hover()
@@ -396,7 +396,7 @@ def test_a_finger_picks_on_either_side(opened):
     assert "The input in row 0, column 6 touches 8 outputs." in said(page)
     page.locator(".board").nth(2).scroll_into_view_if_needed()
     page.touchscreen.tap(*place(page, 1, 1, board=2))
-    assert "Output 1, row 1, column 1 is made of 9 inputs" in said(page)
+    assert "Output channel 2, row 1, column 1 is made of 9 inputs" in said(page)
 
 
 # --- wires ------------------------------------------------------------------------------------------------------
