@@ -14,8 +14,7 @@ A whole number up to ten is near some other number anywhere, so for it only asse
 code in the same section says in so many digits. Numbers that belong together, as in "7 x 7", "row 3, column 4",
 "(0, 2)" or an index, must stand side by side where they are bound.
 
-    python tests/bound_numbers.py chapters/one_kernel.ipynb ...          what is not bound
-    python tests/bound_numbers.py --open chapters/one_kernel.ipynb ...   list it as open: tests/data/open_numbers.json
+    python tests/bound_numbers.py chapters/one_kernel.ipynb ...     what is not bound
 """
 
 import ast
@@ -29,7 +28,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 SMALL = 10
-OPEN = Path(__file__).parent / "data" / "open_numbers.json"
 # Digits that are part of a name. (Digits that touch a letter always are: conv2d, float32, F12.)
 NAMES = re.compile(
     r"\bAVX-512|\bx86-64|\b(?:Python|NumPy|Numba|PyTorch|MyST|Jupyter Book) \d[\d.]*|\bUTF-8|\bCC BY \d\.\d"
@@ -982,27 +980,16 @@ def fractions(text, found):
     return text
 
 
-# --- what is open -------------------------------------------------------------------------------------------------
+# --- the command ---------------------------------------------------------------------------------------------------
 
 
-def still_open():
-    """What no one has bound yet: chapter -> sentence -> numbers."""
-    return json.loads(OPEN.read_text(encoding="utf-8")) if OPEN.exists() else {}
-
-
-def as_text(listed):
-    """The list of what is open, as it is stored."""
-    return json.dumps(listed, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
-
-
-def report(path, known):
+def report(path):
     """What is wrong in one chapter, a line each."""
     chapter = Chapter(path)
     lines = [
         f"{chapter.path.stem}, cell {piece.cell}, {piece.kind}: nothing binds {statement.text.strip()!r} in: "
         f"{piece.text}"
         for piece, statement in chapter.unbound()
-        if statement.text.strip() not in known.get(piece.text, ())
     ]
     return lines + [
         f"{chapter.path.stem}, cell {cell}: the mark {mark!r} names nothing, or gives no reason"
@@ -1010,18 +997,10 @@ def report(path, known):
     ]
 
 
-def main(arguments):
-    """Print what is not bound; with `--open` first, list it as open instead."""
-    known, paths = still_open(), [Path(each) for each in arguments if each != "--open"]
-    if "--open" in arguments:
-        for path in paths:
-            listed = {}
-            for piece, statement in Chapter(path).unbound():
-                listed.setdefault(piece.text, []).append(statement.text.strip())
-            known = {name: each for name, each in {**known, path.stem: listed}.items() if each}
-        OPEN.write_text(as_text(known), encoding="utf-8")
-    problems = [line for path in paths for line in report(path, known.get(path.stem, {}))]
-    print("\n".join(problems) or "Every number is bound, marked or listed as open.")
+def main(paths):
+    """Print what is not bound."""
+    problems = [line for path in paths for line in report(Path(path))]
+    print("\n".join(problems) or "Every number is bound or marked.")
     return bool(problems)
 
 

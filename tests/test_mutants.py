@@ -36,9 +36,9 @@ def test_what_is_noticed_is_counted_and_what_escapes_is_named(tmp_path):
         ("code", "assert total == 53", {}),
     )
     counts, escaped = mutants.texts_of(path)
-    assert counts == {"prose": (2, 3)}  # nothing binds the 4, so nobody notices a 5 (it is on the list of what is open)
+    assert counts == {"prose": (2, 3)}  # nothing binds the 4, so a 5 is not noticed
     [(kind, text)] = escaped
-    assert kind == "small number in prose (on the list)" and text.startswith("The padding is ")
+    assert kind == "small number in prose" and text.startswith("The padding is ")
 
 
 def test_an_equation_that_nothing_computes_is_held_by_the_sentences_about_it(tmp_path):

@@ -1,7 +1,6 @@
 """Each number in prose, tables, captions and alt texts is bound to code, or marked: `bound_numbers.py` says how."""
 
 import itertools
-import json
 import math
 import re
 from functools import cache
@@ -36,22 +35,8 @@ def unbound(*cells):
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_every_number_is_bound_or_marked_or_listed_as_open(path):
-    listed = bound_numbers.still_open().get(path.stem, {})
-    assert bound_numbers.report(path, listed) == []
-    found = {}
-    for piece, statement in bound_numbers.Chapter(path).unbound():
-        found.setdefault(piece.text, []).append(statement.text.strip())
-    assert listed == found, "bound by now: list it as open no longer (python tests/bound_numbers.py --open ...)"
-
-
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_every_mark_names_something_and_says_why(path):
-    assert bound_numbers.Chapter(path).stale_marks() == []
-
-
-def test_nothing_is_listed_as_open_for_a_chapter_that_is_not_there():
-    assert set(bound_numbers.still_open()) <= {path.stem for path in NOTEBOOKS}
+def test_every_number_is_bound_or_marked_and_every_mark_says_why(path):
+    assert bound_numbers.report(path) == []
 
 
 # --- what binds -------------------------------------------------------------------------------------------------
@@ -301,8 +286,3 @@ def labelled():
     """All labelled equations: label -> LaTeX."""
     cells = [cell for path in NOTEBOOKS for cell in bound_numbers.cells_of(path) if cell["cell_type"] == "markdown"]
     return {label: latex for cell in cells for latex, label in bound_numbers.LABELLED.findall("".join(cell["source"]))}
-
-
-def test_json_of_open_numbers_is_stored_as_the_command_writes_it():
-    text = bound_numbers.OPEN.read_text(encoding="utf-8")
-    assert text == bound_numbers.as_text(json.loads(text))

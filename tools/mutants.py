@@ -4,8 +4,7 @@
     python tools/mutants.py one_kernel         what escapes in one chapter, line by line
 
 - Prose (with tables), captions and alt texts: one digit of each number becomes another, each plus between letters or
-  numbers a minus and the reverse. Asked is `tests/test_numbers.py`. A sentence that is listed as open cannot change
-  without being noticed; what only the list notices is counted by itself, as not noticed.
+  numbers a minus and the reverse. Asked is `tests/test_numbers.py`.
 - Labelled equations: the same, for each number and sign. Asked is `tests/test_printed_formulas.py`, for an equation of
   the article; for another, `tests/test_numbers.py`, or whether some sentence is no longer bound.
 - Code: a random sample, since each mutant runs its chapter from there to the end. It is noticed if a cell fails, or
@@ -72,19 +71,18 @@ def scores_of(path):
     counts, escaped = texts_of(path)
     more, others = equations_of(path)
     escapes = Counter({"equation": len(others)})
-    escapes += Counter("listed" if "(on the list)" in kind else kind.split(" in ")[0] for kind, _ in escaped)
+    escapes += Counter(kind.split(" in ")[0] for kind, _ in escaped)
     return path.stem, counts | more, escapes, stated(path)
 
 
 def stated(path):
-    """How many statements a chapter makes with digits, how many are marked, how many open; and its assertions."""
+    """How many statements a chapter makes with digits, how many are marked; and its assertions."""
     chapter = bound_numbers.Chapter(path)
     code = [ast.parse(cell) for cell in code_cells(path)]
     return Counter(
         {
             "numbers": sum(len(bound_numbers.statements(piece.text)) for piece in chapter.pieces),
             "marked": sum(len(chapter.marks(cell)) for cell in range(len(chapter.cells))),
-            "open": len(chapter.unbound()),
             "assertions": sum(isinstance(node, ast.Assert) for tree in code for node in ast.walk(tree)),
         }
     )
@@ -171,8 +169,7 @@ def texts_of(path):
             one, tried = counts.get(name, (0, 0))
             counts[name] = (one + noticed, tried + 1)
             if not noticed:
-                listed = " (on the list)" if before else ""
-                escaped.append((f"{kind} in {piece.kind}{listed}", text))
+                escaped.append((f"{kind} in {piece.kind}", text))
     return counts, escaped
 
 
