@@ -1,7 +1,7 @@
 """Pages opened in Chromium."""
 
 import pytest
-from served import LOOKS, browsing, serving
+from served import FIGURE_PAGE, LOOKS, browsing, serving
 
 
 @pytest.fixture(scope="session")
@@ -39,3 +39,25 @@ def visit(chromium, address):
     yield open_page
     for context in contexts:
         context.close()
+
+
+@pytest.fixture
+def opened(request, chromium):
+    """A function that opens one of the module's FIGURES in a page of its own.
+
+    Nothing may be asked for, and no script may fail.
+    """
+    contexts, problems = [], []
+
+    def open_figure(name, **settings):
+        contexts.append(chromium.new_context(**settings))
+        page = contexts[-1].new_page()
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("request", lambda asked: problems.append(asked.url))
+        page.set_content(FIGURE_PAGE.format(request.module.FIGURES[name]()._repr_html_()))
+        return page
+
+    yield open_figure
+    for context in contexts:
+        context.close()
+    assert not problems

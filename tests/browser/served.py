@@ -31,6 +31,12 @@ LOOKS = {
     "phone": {"color_scheme": "light", **PHONE},
     "phone-dark": {"color_scheme": "dark", **PHONE},
 }
+# A page that holds one figure, and is longer than the window.
+FIGURE_PAGE = (
+    '<!DOCTYPE html><html><head><meta name="viewport" content="width=device-width"></head>'
+    '<body style="margin:16px;font:16px sans-serif"><div style="overflow-x:auto">{}</div>'
+    '<div style="height:3000px"></div></body></html>'
+)
 
 # Without these, Chromium itself asks for updates and the like.
 FLAGS = ["--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -86,3 +92,8 @@ def browsing():
         browser = playwright.chromium.launch(executable_path=found, args=flags)
         yield browser
         browser.close()
+
+
+def said(page):
+    """The line below a moving figure that says what it shows."""
+    return page.locator(".said").inner_text()

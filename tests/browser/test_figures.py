@@ -6,6 +6,7 @@ import itertools
 import numpy as np
 import pytest
 from PIL import Image
+from served import FIGURE_PAGE, PHONE, said
 
 from convlib import conv2d, conv2d_input_grad, conv2d_weight_grad, datasets, figures, shapes
 from convlib.reference import correlate2d
@@ -30,35 +31,6 @@ EVERY_FIGURE = pytest.mark.parametrize("name", FIGURES)
 WITH_A_BOARD = pytest.mark.parametrize(
     "name", ["explore_kernel", "explore_impacts", "own_kernel", "touches", "settings"]
 )
-PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True, "device_scale_factor": 2}
-PAGE = (
-    '<!DOCTYPE html><html><head><meta name="viewport" content="width=device-width"></head>'
-    '<body style="margin:16px;font:16px sans-serif"><div style="overflow-x:auto">{}</div>'
-    '<div style="height:3000px"></div></body></html>'
-)
-
-
-@pytest.fixture
-def opened(chromium):
-    """A function that opens a figure in a page of its own; nothing may be asked for, and no script may fail."""
-    contexts, problems = [], []
-
-    def open_figure(name, **settings):
-        contexts.append(chromium.new_context(**settings))
-        page = contexts[-1].new_page()
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on("request", lambda asked: problems.append(asked.url))
-        page.set_content(PAGE.format(FIGURES[name]()._repr_html_()))
-        return page
-
-    yield open_figure
-    for context in contexts:
-        context.close()
-    assert not problems
-
-
-def said(page):
-    return page.locator(".said").inner_text()
 
 
 def numbers(locator, count):
@@ -92,7 +64,7 @@ def test_a_figure_looks_the_same_beside_others(opened, name):
         .map((each) => Object.values(each.getBoundingClientRect().toJSON()))"""
     alone, page = opened(name).evaluate(where), opened(name)
     others = "".join(draw()._repr_html_() for draw in FIGURES.values())
-    page.set_content(PAGE.format(FIGURES[name]()._repr_html_() + others))
+    page.set_content(FIGURE_PAGE.format(FIGURES[name]()._repr_html_() + others))
     assert page.evaluate(where) == alone
 
 
@@ -196,7 +168,7 @@ def test_a_picture_that_must_scroll_can_be_scrolled_with_keys(opened):
     page = opened("story", **PHONE)
     assert page.locator(".stage[tabindex]").count() == 0
     wide = figures.story([figures.grids(np.ones((1, 30), int), alt="a row")] * 2, ["a", "b"], alt="x")
-    page.set_content(PAGE.format(wide._repr_html_()))
+    page.set_content(FIGURE_PAGE.format(wide._repr_html_()))
     page.locator(".stage").focus()
     page.keyboard.press("ArrowRight")
     page.wait_for_function("document.querySelector('.stage').scrollLeft > 0")
@@ -206,7 +178,7 @@ def test_three_grids_of_the_house_stand_side_by_side(opened):
     page = opened("story", viewport={"width": 672 + 32, "height": 800})  # the text of the book is 672 wide
     table = [[[(p, q, "0,0")] for q in range(7)] for p in range(7)]
     three = figures.explore_impacts(table, (7, 7), 0, 0, titles=["one", "two", "three"], alt="x")
-    page.set_content(PAGE.format(three._repr_html_()))
+    page.set_content(FIGURE_PAGE.format(three._repr_html_()))
     tops = page.locator("svg").evaluate_all("(all) => all.map((each) => each.getBoundingClientRect().top)")
     assert len(tops) == 3 and len(set(tops)) == 1
 

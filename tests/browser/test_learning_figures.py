@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from served import said
 
 from convlib import conv2d, conv2d_weight_grad, figures
 from convlib.datasets import house, load_digits
@@ -20,29 +21,6 @@ FIGURES = {
     ),
 }
 ROOT = "document.querySelector('.convlib-moving')"
-
-
-@pytest.fixture
-def opened(chromium):
-    """A function that opens a figure in a page of its own; no script may fail."""
-    contexts, problems = [], []
-
-    def open_figure(name, **settings):
-        context = chromium.new_context(**settings)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.set_content(f"<!DOCTYPE html><html><body style='height:3000px'>{FIGURES[name]()._repr_html_()}")
-        return page
-
-    yield open_figure
-    for context in contexts:
-        context.close()
-    assert not problems
-
-
-def said(page):
-    return page.locator(".said").inner_text()
 
 
 def trained(rate, steps):
