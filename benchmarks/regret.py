@@ -11,7 +11,7 @@ from itertools import product
 import numpy as np
 
 from benchmarks import exact, measure, run
-from benchmarks.peers import Convlib
+from benchmarks.peers import Convlib, NumPy
 from benchmarks.shapes import random_data
 
 FAR = 3.0  # as long as so many times the chosen: not in the race
@@ -25,6 +25,8 @@ def rows(sampled, options, settings):
         data = random_data(case)
         truth = exact.results(case, data)
         Convlib.use_threads(threads)
+        if NumPy.available():
+            NumPy.use_threads(threads)  # an algorithm may multiply by BLAS
         for direction in options.direction:
             chosen = run.chosen(case, [direction])[direction]
             others = in_the_race(case, direction, chosen)

@@ -19,6 +19,9 @@ SETTINGS = {
     "avx2": {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "OPENBLAS_CORETYPE": "Haswell",
              "MKL_ENABLE_INSTRUCTIONS": "AVX2", "XLA_FLAGS": "--xla_cpu_max_isa=AVX2"},
 }
+# OpenBLAS's threads look for work for 2**26 cycles or more before they sleep: a tenth of a second, in which whoever is
+# measured next has a core less. So they look for 2**20 (half a millisecond), longer than from one call to the next.
+WAITING = {"OPENBLAS_THREAD_TIMEOUT": "20"}
 TOLD = {"NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES", *SETTINGS["avx2"]}
 
 
@@ -50,9 +53,9 @@ def are_own():
 def environment(name, given):
     """Return the environment of a process that measures with the named vectors, made from the one that is given.
 
-    With this machine's own nobody is told anything, whatever the environment said before.
+    With this machine's own nobody is told any vectors, whatever the environment said before.
     """
-    plain = {variable: value for variable, value in given.items() if variable not in TOLD}
+    plain = {variable: value for variable, value in given.items() if variable not in TOLD} | WAITING
     if name == own():
         return {**plain, MARK: name}
     from tools import machines
@@ -61,8 +64,8 @@ def environment(name, given):
 
 
 def start_plainly():
-    """Begin this program anew if its environment tells somebody which vectors to use, and that was not our doing."""
-    if MARK not in os.environ and TOLD & set(os.environ):
+    """Begin this program anew if its environment tells somebody which vectors to use, or BLAS nothing, not by our doing."""
+    if MARK not in os.environ:
         os.execve(sys.executable, sys.orig_argv, environment(own(), os.environ))
 
 

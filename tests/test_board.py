@@ -222,21 +222,26 @@ def test_a_helper_that_waits_burns_a_millisecond_or_two():
         time.sleep(0.1)  # this thread takes nothing, and a helper nothing more after its patience
         burned.append(time.process_time() - start)
         assert asleep()
-    assert max(burned) < 0.008, burned  # generous: a helper that is never tired burns 0.1
+    # The least of nine: other threads of the process burn, too, and a slow machine burns more.
+    assert min(burned) < 0.03, burned  # a helper that is never tired burns 0.1 each time
     assert 100 < parallel._pool.board[board.PATIENCE] < 10**7
 
 
 def test_an_owner_that_waits_long_does_not_burn_a_core():
-    notices = board.new_board(10 * board.LOOKS)
-    notices[board._TAKEN] = 1
-    waiting = threading.Thread(target=board.take_down, args=(notices, 0, 2), daemon=True)
-    start = time.process_time()
-    waiting.start()
-    time.sleep(0.5)
-    burned = time.process_time() - start
-    notices[board._ENDED] = 2
-    waiting.join(timeout=600)
-    assert burned < 0.1 and not notices[board._TAKEN]
+    """An owner that never naps burns as long as it waits; naps are short, so waking costs something, too."""
+    burned = []
+    for _ in range(3):
+        notices = board.new_board(10 * board.LOOKS)
+        notices[board._TAKEN] = 1
+        waiting = threading.Thread(target=board.take_down, args=(notices, 0, 2), daemon=True)
+        start = time.process_time()
+        waiting.start()
+        time.sleep(0.5)
+        burned.append(time.process_time() - start)
+        notices[board._ENDED] = 2
+        waiting.join(timeout=600)
+        assert not notices[board._TAKEN]
+    assert min(burned) < 0.3, burned
 
 
 def test_too_many_arguments_are_refused():

@@ -378,7 +378,7 @@ def wide(monkeypatch):
 @pytest.mark.usefixtures("wide")
 def test_everybody_is_told_the_vectors_and_what_was_told_before_is_forgotten():
     given = {"PATH": "p", "OPENBLAS_CORETYPE": "Prescott", "NUMBA_CPU_NAME": "x"}
-    assert vectors.environment("avx512", given) == {"PATH": "p", vectors.MARK: "avx512"}
+    assert vectors.environment("avx512", given) == {"PATH": "p", vectors.MARK: "avx512"} | vectors.WAITING
     told = vectors.environment("avx2", given)
     assert (told["NUMBA_CPU_NAME"], told["NUMBA_CPU_FEATURES"]) == ("haswell", "")
     assert told["OPENBLAS_CORETYPE"] == "Haswell" and told["ATEN_CPU_CAPABILITY"] == "avx2"
@@ -409,7 +409,7 @@ PROGRAM = """
 import os, sys
 from benchmarks import vectors
 vectors.start_plainly()
-print(os.environ.get("OPENBLAS_CORETYPE"), vectors.measured_as() == vectors.own(), sys.argv[1:])
+print(os.environ.get("OPENBLAS_CORETYPE"), os.environ["OPENBLAS_THREAD_TIMEOUT"], vectors.measured_as() == vectors.own(), sys.argv[1:])
 """
 
 
@@ -419,7 +419,7 @@ def test_a_program_begins_anew_without_what_the_environment_told(tmp_path):
     script.write_text(PROGRAM)
     done = subprocess.run([sys.executable, str(script), "a", "b"], check=True, capture_output=True, text=True,
                           env={**os.environ, "OPENBLAS_CORETYPE": "Prescott", "PYTHONPATH": str(ROOT)})
-    assert done.stdout.split("\n")[0] == "None True ['a', 'b']"
+    assert done.stdout.split("\n")[0] == "None 20 True ['a', 'b']"
 
 
 @pytest.mark.skipif("avx2" not in run.machine.description()["vectors"], reason="this machine has no AVX2")
