@@ -750,7 +750,7 @@ def typed(node):
 
 def sentences(text):
     """The sentences, rows of tables and unlabelled formulas of a Markdown cell, without what is no prose."""
-    text = re.sub(r"^```.*?^```|^<!--.*?-->|^% .*$", " ", LABELLED.sub(" ", text), flags=re.MULTILINE | re.DOTALL)
+    text = re.sub(r"^```.*?^```|^<!--.*?-->|^% [^\n]*$", " ", LABELLED.sub(" ", text), flags=re.MULTILINE | re.DOTALL)
     text = re.sub(r"^:{3,}.*$|^ *:[\w-]+:.*$|^\(\w[\w-]*\)=$", "", text, flags=re.MULTILINE)
     text = re.sub(r"\*\*Reading time:\*\*[^\n]*|<[a-z/][^>]*>", " ", re.sub(r"!?\[([^\]]*)\]\([^)\s]*\)", r"\1", text))
     text = re.sub(r"^ *(?:[-*]|\d+\.) ", "\n\n", text, flags=re.MULTILINE)

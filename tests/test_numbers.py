@@ -102,6 +102,7 @@ def test_what_is_bound(cells):
         ([code("draw(alt='The sum is 58.')"), code("assert total == 53")], ["58"]),
         ([code("draw()", mystnb={"figure": {"caption": "The sum is 58."}}), code("assert total == 53")], ["58"]),
         ([markdown("| sum | 58 |"), code("assert total == 53")], ["58"]),
+        ([markdown("% Sum of 57\n\nIt is 58.\n\n% 59"), code("assert total == 53")], ["58"]),  # beside comments
     ],
 )
 def test_what_is_not_bound(cells, missed):
