@@ -24,6 +24,7 @@ TOC = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
 PARTS = {part["caption"]: [Path(chapter["file"]).name for chapter in part["chapters"]]
          for part in TOC["parts"] if part.get("numbered")}  # fmt: skip
 NUMBERED = [name for names in PARTS.values() for name in names]
+STATES = ("not attempted", "wrong", "right")
 PUBLIC = re.compile(r"from convlib\.check import .*")
 
 
@@ -95,7 +96,7 @@ def test_a_table_that_is_out_of_date_is_written_anew(tmp_path):
 
 
 def test_the_page_speaks_of_the_checker_as_it_is():
-    from convlib.check import checker, progress
+    from convlib.check import Verdict, progress
 
     page = PAGES["working"]
     [line] = PUBLIC.findall(page)
@@ -103,8 +104,10 @@ def test_the_page_speaks_of_the_checker_as_it_is():
     for name in names.keys() - {"__builtins__"}:
         assert re.search(rf"`{name}\(|`{name}`", page)
     said = re.findall(r"^\| ([A-Z][a-z ]+\.) \|", page, re.MULTILINE)
-    assert set(said) == {str(checker.Verdict("ex", state)) for state in ("not attempted", "wrong", "right")}
-    assert "convlib-progress.json" in Path(progress.__code__.co_filename).read_text(encoding="utf-8")
+    assert set(said) == {str(Verdict("ex", state)).split("\n")[0] for state in STATES}
+    source = Path(progress.__code__.co_filename).read_text(encoding="utf-8")
+    assert {"convlib-progress.json", "CONVLIB_PROGRESS=off"} <= set(code_in(page))
+    assert '"convlib-progress.json"' in source and '"CONVLIB_PROGRESS"' in source and '"off"' in source
 
 
 def test_the_options_of_the_checker_are_those_that_it_has():
