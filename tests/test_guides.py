@@ -183,7 +183,7 @@ def test_the_mistakes_that_the_checker_knows_are_listed():
     import teaching
 
     assert teaching.with_lists(PAGES["teaching"]) == PAGES["teaching"]
-    assert PAGES["teaching"].count("**The checker knows**") >= 5
+    assert PAGES["teaching"].count("What the checker knows:") >= 5
     known = teaching.known_mistakes()
     assert set(known) <= {path.stem for path in (ROOT / "chapters").glob("*.ipynb")}
     emptied = teaching.LIST.sub(r"\1\3", PAGES["teaching"])
