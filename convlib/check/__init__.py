@@ -1,0 +1,10 @@
+# Exported from chapters/ by tools/export.py: edit the chapter, not this file.
+"""Exercises that say what is wrong: hints, checks of answers, solutions, and your own layer.
+
+Chapters "What your code read", "A catalogue of mistakes" and "How an answer is checked" build this package.
+"""
+
+from convlib.check.checker import Note, Verdict, check, hint, solution, values
+from convlib.check.progress import progress
+
+__all__ = ["Note", "Verdict", "check", "hint", "solution", "values", "progress"]
