@@ -22,6 +22,7 @@ def apart(tmp_path, monkeypatch):
     """Nobody's hints and nobody's file of progress."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(checker, "_hints_shown", {})
+    monkeypatch.delenv("CONVLIB_PROGRESS", raising=False)
 
 
 def run(record):
@@ -57,4 +58,4 @@ def test_right_values_pass_and_wrong_ones_do_not(label):
     for name, known in record["wrong"].items():
         for value, sentence in known:
             verdict = check.check(label, **right | {name: ast.literal_eval(value)})
-            assert verdict.state == "wrong" and sentence in verdict.sentence
+            assert verdict.state == "wrong" and f"`{name}`: {sentence}" in verdict.said

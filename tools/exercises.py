@@ -162,7 +162,9 @@ def answer_settings(settings, call):
     if not isinstance(answers, dict) or not answers or not isinstance(wrong, dict):
         raise ExerciseError(f"answers and wrong must be mappings of names, not {answers!r} and {wrong!r}")
     values = {name: evaluated(expression, f"the answer {name}") for name, expression in answers.items()}
-    if call is None or [keyword.arg for keyword in call.keywords] != list(answers):
+    # A notebook keeps its metadata sorted; the order of the answers is that of the skeleton.
+    names = [keyword.arg for keyword in call.keywords] if call else []
+    if sorted(names) != sorted(answers):
         raise ExerciseError(f"expected a skeleton that calls check with {', '.join(f'{name}=...' for name in answers)}")
     for keyword in call.keywords:
         if not (isinstance(keyword.value, ast.Constant) and keyword.value.value is ...):
@@ -175,7 +177,7 @@ def answer_settings(settings, call):
                        for expression, sentence in sentences.items()]
         if len({value for value, _ in known[name]}) < len(known[name]):
             raise ExerciseError(f"has the same wrong {name} twice")
-    return {"answers": {name: [literal(value), answers[name]] for name, value in values.items()}, "wrong": known}
+    return {"answers": {name: [literal(values[name]), answers[name]] for name in names}, "wrong": known}
 
 
 def wrong_answer(name, expression, sentence, right):
