@@ -79,8 +79,7 @@ class Verdict:
         """Return the verdict as text."""
         first, *others = self.said or ("",)
         paragraphs = [f"{_HEADLINES[self.state]} {first}".strip(), *others]
-        if self.hint:
-            paragraphs.append(f"Hint: {self.hint}")
+        paragraphs += [f"Hint: {self.hint}"] if self.hint else []
         if self.state == WRONG:
             paragraphs.append(f'More: hint("{self.label}"), values("{self.label}")')
         return "\n".join(map(_wrapped, paragraphs))
