@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from convlib import reference
 from convlib.check.problems import PROBLEMS
 
 __all__ = [
@@ -434,7 +433,8 @@ _MAX_POOL = tuple(Mistake("max_pool2d", *row) for row in (
     ("largest by size", lambda image, kernel_size: right.max_pool2d(abs(image), kernel_size),
      "The sign is ignored: -9 wins against 3.",
      "Which of -9 and 3 is larger?"),
-    ("stride taken as 1", lambda image, kernel_size: reference.max_pool2d(image, kernel_size, stride=1),
+    ("stride taken as 1", lambda image, kernel_size: np.lib.stride_tricks.sliding_window_view(
+        image, (kernel_size, kernel_size), axis=(-2, -1)).max(axis=(-2, -1)),
      "The windows overlap: each begins one neuron after the one before, and the output is too large.",
      "How far is it from the start of one window to the next?"),
     ("incomplete windows kept", lambda image, kernel_size: right.max_pool2d(
@@ -482,7 +482,8 @@ _MAX_POOL_GRAD = tuple(Mistake("max_pool2d_grad", *row) for row in (
     ("whole flow for all", _shared(np.ones_like),
      "Every number of a window gets the whole flow.",
      "If a number that is not the largest moves a little, does the output move?"),
-    ("flow to the first place", _shared(lambda windows: np.ones_like(windows) * _fitted(np.ones((1, 1)), *windows.shape[-2:])),
+    ("flow to the first place",
+     _shared(lambda windows: _fitted(np.ones_like(windows[..., :1, :1]), *windows.shape[-2:])),
      "The flow always goes to the upper left number of the window, whoever is the largest.",
      "Where has the largest number stood? The way back must find this place again."),
     ("flow to the smallest", lambda image, kernel_size, grad_output:
