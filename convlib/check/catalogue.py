@@ -192,8 +192,11 @@ _LAYER = tuple(Mistake("conv2d", *row) for row in (
 def _input_grad_with(taken):
     """The flow at the input, gathered as with another padding."""
     def input_grad(input_shape, weight, grad_output, padding=0):
-        places = (input_shape[axis] + 2 * taken - weight.shape[axis] + 1 for axis in (-2, -1))
-        return right.conv2d_input_grad(input_shape, weight, _fitted(grad_output, *places), taken)
+        *front, rows, columns = input_shape
+        larger = *front, rows + grad_output.shape[-2], columns + grad_output.shape[-1]  # no flow gets lost
+        places = (larger[axis] + 2 * taken - weight.shape[axis] + 1 for axis in (-2, -1))
+        flow = _fitted(grad_output, *places)
+        return right.conv2d_input_grad(larger, weight, flow, taken)[..., :rows, :columns]
 
     return input_grad
 
@@ -758,13 +761,17 @@ def _expressed(function, problem, express):
 
 
 def _tried(function, problem, cases, express):
-    """For each case in which the function returns numbers: the case, the numbers, the right ones."""
+    """For each case in which the function returns numbers: the case, the numbers, the right ones.
+
+    The small cases come first: most mistakes can be ruled out by them.
+    """
     mistakes_of(problem)  # refuses a problem that does not exist
     if cases is None:
         cases = PROBLEMS[problem].cases(np.random.default_rng(0))
     judge = _expressed(getattr(right, problem), problem, express)
     results = [(case, _result(function, case)) for case in cases]
-    return [(case, result, _result(judge, case)) for case, result in results if result is not None]
+    tried = [(case, result, _result(judge, case)) for case, result in results if result is not None]
+    return sorted(tried, key=lambda each: each[1].size)
 
 
 def _wrong(tried):
@@ -775,6 +782,19 @@ def _wrong(tried):
 def _does(mistake, express, case, result):
     """Whether a mistake gives this result in this case."""
     return _agree(result, _result(_expressed(mistake.function, mistake.problem, express), case))
+
+
+def _named(problem, express, tried):
+    """The one mistake that gives all these results; None if none or several do."""
+    found = [mistake for mistake in mistakes_of(problem)
+             if all(_does(mistake, express, case, result) for case, result, _ in tried)]
+    return found[0] if len(found) == 1 else None
+
+
+def _close(problem, express, wrong):
+    """The mistakes that give one of these results at least."""
+    return tuple(mistake for mistake in mistakes_of(problem)
+                 if any(_does(mistake, express, case, result) for case, result in wrong))
 
 
 def known_mistake(function, problem, cases=None, express=None):
@@ -808,11 +828,7 @@ def known_mistake(function, problem, cases=None, express=None):
     Source: chapter "A catalogue of mistakes".
     """
     tried = _tried(function, problem, cases, express)
-    if not _wrong(tried):
-        return None
-    found = [mistake for mistake in mistakes_of(problem)
-             if all(_does(mistake, express, case, result) for case, result, _ in tried)]
-    return found[0] if len(found) == 1 else None
+    return _named(problem, express, tried) if _wrong(tried) else None
 
 
 def close_to(function, problem, cases=None, express=None):
@@ -820,9 +836,7 @@ def close_to(function, problem, cases=None, express=None):
 
     The arguments are those of `known_mistake`. Source: chapter "A catalogue of mistakes".
     """
-    wrong = _wrong(_tried(function, problem, cases, express))
-    return tuple(mistake for mistake in mistakes_of(problem)
-                 if any(_does(mistake, express, case, result) for case, result in wrong))
+    return _close(problem, express, _wrong(_tried(function, problem, cases, express)))
 
 
 def describe(function, problem, cases=None, express=None):
@@ -830,16 +844,16 @@ def describe(function, problem, cases=None, express=None):
 
     The arguments are those of `known_mistake`. Source: chapter "A catalogue of mistakes".
     """
-    arguments = function, problem, cases, express
-    tried = _tried(*arguments)
+    tried = _tried(function, problem, cases, express)
     if not tried:
         return "In no case did it return numbers."
-    if not _wrong(tried):
+    wrong = _wrong(tried)
+    if not wrong:
         return f"Right, in all {len(tried)} cases in which it returned numbers."
-    mistake = known_mistake(*arguments)
+    mistake = _named(problem, express, tried)
     if mistake:
         return f"{mistake.sentence} {mistake.hint}"
-    names = " or ".join(f"'{each.name}'" for each in close_to(*arguments))
+    names = " or ".join(f"'{each.name}'" for each in _close(problem, express, wrong))
     close = f" Some of its results are those of {names}: perhaps there are two mistakes at once." if names else ""
     return f"This is not one known mistake.{close}"
 
