@@ -1,6 +1,6 @@
 """The catalogue of mistakes: each is named, none is taken for another, and code as people write it is recognised."""
 
-from itertools import combinations, permutations
+from itertools import permutations
 from types import FunctionType, SimpleNamespace
 
 import numpy as np
@@ -10,6 +10,7 @@ from convlib.check import catalogue
 from convlib.check.catalogue import (
     MISTAKES,
     close_to,
+    confused,
     describe,
     grade_test,
     known_mistake,
@@ -119,18 +120,9 @@ def test_cases_are_of_different_sizes_and_the_same_each_time(problem):
 # --- no two are confused --------------------------------------------------------------------------------------
 
 
-def not_told_apart(problem, cases):
-    """Pairs that agree wherever both return numbers; the right function takes part."""
-    functions = {"right": PROBLEMS[problem].right} | {each.name: each.function for each in mistakes_of(problem)}
-    results = {name: [catalogue._result(function, case) for case in cases] for name, function in functions.items()}
-    return [pair for pair in combinations(results, 2)
-            if all(one is None or other is None or catalogue._agree(one, other)
-                   for one, other in zip(*(results[name] for name in pair), strict=True))]
-
-
 @pytest.mark.parametrize("problem", PROBLEMS)
 def test_no_two_are_confused(problem):
-    assert not_told_apart(problem, cases_of(problem)) == []
+    assert confused(problem, cases_of(problem)) == []
 
 
 def test_what_cannot_be_told_apart_is_not_named():
@@ -176,7 +168,7 @@ def does_the_same(function, other, problem):
 
 @pytest.mark.parametrize("problem", PROBLEMS)
 def test_two_at_once_are_not_taken_for_one(problem):
-    assert not_told_apart(problem, small_cases(problem)) == []
+    assert confused(problem, small_cases(problem)) == []
     said = []
     for outer, inner in PAIRS:
         if outer.problem != problem:

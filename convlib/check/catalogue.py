@@ -8,6 +8,7 @@ this module.
 
 import copy
 from collections.abc import Callable
+from itertools import combinations
 from types import SimpleNamespace
 from typing import NamedTuple
 
@@ -16,8 +17,8 @@ import numpy as np
 from convlib.check.problems import PROBLEMS
 
 __all__ = [
-    "Mistake", "right", "MISTAKES", "mistakes_of", "known_mistake", "close_to", "describe", "Grade",
-    "grade_test",
+    "Mistake", "right", "MISTAKES", "mistakes_of", "known_mistake", "close_to", "describe",
+    "confused", "Grade", "grade_test",
 ]
 
 
@@ -389,7 +390,7 @@ _RELU_GRAD = tuple(Mistake("relu_grad", *row) for row in (
      "The flow gets through where the input is exactly 0; by the convention of the course it stops there.",
      "What does your comparison say about 0 itself?"),
     ("flow's own sign", lambda values, grad_output: right.relu(grad_output),
-     "The flow is cut where the *flow* is below 0; what counts is the input.",
+     "The flow is cut where it is below 0 itself; what counts is the input.",
      "Who decided on the way forward what gets through? The same one decides on the way back."),
     ("both signs", lambda values, grad_output: right.relu_grad(values, right.relu(grad_output)),
      "The flow gets through only where input and flow are both above 0.",
@@ -478,7 +479,7 @@ _MAX_POOL_GRAD = tuple(Mistake("max_pool2d_grad", *row) for row in (
      "One output hands its flow to one input. Which of equals has won on the way forward?"),
     ("last of ties", _to_last_winner,
      "Where several numbers of a window are the largest, the flow goes to the last, not to the first.",
-     "What does your comparison do with a number that is *equal* to the best one so far?"),
+     "What does your comparison do with a number that is equal to the best one so far?"),
     ("flow shared equally", _shared(lambda windows: np.ones_like(windows) / windows.shape[-1] ** 2),
      "Every number of a window gets an equal share of the flow: so does the mean, not the maximum.",
      "If a number that is not the largest moves a little, does the output move?"),
@@ -859,6 +860,23 @@ def describe(function, problem, cases=None, express=None):
     names = " or ".join(f"'{each.name}'" for each in _close(problem, express, wrong))
     both = f" Some of its results are those of {names}: perhaps there are two mistakes at once."
     return f"This is not one known mistake.{both if names else ''}"
+
+
+def confused(problem, cases):
+    """Return the pairs of names of a problem's mistakes that these cases do not tell apart.
+
+    The right function takes part, as "right". A case in which one of the two functions stops
+    with an error is no difference: `known_mistake` leaves it out as well. Source: chapter "A
+    catalogue of mistakes".
+    """
+    functions = {"right": PROBLEMS[problem].right}
+    functions |= {mistake.name: mistake.function for mistake in mistakes_of(problem)}
+    results = {name: [_result(function, case) for case in cases] for name, function in functions.items()}
+    return [
+        pair for pair in combinations(results, 2)
+        if all(one is None or other is None or _agree(one, other)
+               for one, other in zip(*map(results.get, pair), strict=True))
+    ]
 
 
 class Grade(NamedTuple):
