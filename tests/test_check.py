@@ -489,7 +489,7 @@ def test_results_that_are_too_large_are_not_shown():
 
 def test_there_are_three_hints_one_after_the_other():
     hints = exercises.exercise(CODE)["hints"]
-    assert [hint(CODE).text for _ in range(4)] == [
+    assert [" ".join(str(hint(CODE)).split()) for _ in range(4)] == [
         f"Hint {level} of 3: {hints[level - 1]}" for level in (1, 2, 3, 3)]
     assert check(CODE, nothing).hint == hints[2]
 
@@ -497,18 +497,25 @@ def test_there_are_three_hints_one_after_the_other():
 def test_a_hint_that_was_shown_is_not_given_again():
     hints = exercises.exercise(CODE)["hints"]
     assert check(CODE, nothing).hint == check(CODE, nothing).hint == hints[0]
-    assert hint(CODE).text.endswith(hints[1]) and check(CODE, nothing).hint == hints[1]
+    assert str(hint(CODE)).endswith(hints[1]) and check(CODE, nothing).hint == hints[1]
     assert check(VALUES).hint == exercises.exercise(VALUES)["hints"][0]
 
 
 def test_values_on_request():
-    assert values(VALUES).text == ("`products = 27`, which is `3 * 9`\n\n`corners = {(0, 0), (0, 6), (6, 0), (6, 6)}`")
-    assert values(CODE).text.startswith("`channel`:\n\n    [[")
-    assert repr(values(CODE)) == values(CODE).text == values(CODE)._repr_markdown_()
+    assert str(values(VALUES)) == "`products = 27`, which is `3 * 9`\n`corners = {(0, 0), (0, 6), (6, 0), (6, 6)}`"
+    assert repr(values(CODE)).startswith("`channel`:\n    [[")
+    assert values(CODE)._repr_html_().startswith("<p><code>channel</code>:</p><pre>[[")
+    assert values(CODE)._repr_markdown_() is None
+
+
+def test_a_star_in_a_hint_is_a_star(monkeypatch):
+    monkeypatch.setattr(checker, "exercise", lambda label: {"hints": ["`a`*b* <c> __d__"] * 3})
+    assert hint("ex")._repr_html_() == "<p>Hint 1 of 3: <code>a</code>*b* &lt;c&gt; __d__</p>"
 
 
 def test_a_solution_is_text_and_code():
-    text = solution(CODE).text
+    text = solution(CODE)._repr_markdown_()
+    assert solution(CODE)._repr_html_() is None and str(solution(CODE)) == text
     assert text.startswith("A kernel of $h$ rows") and "```python\nimport numpy as np" in text
 
 
@@ -518,7 +525,7 @@ def test_an_exercise_without_a_checker_has_a_solution(monkeypatch):
     for function in (check, values):
         with pytest.raises(ValueError, match=r"label: the exercise ex has no .*; see solution\('ex'\)"):
             function("ex")
-    assert solution("ex").text == "So."
+    assert str(solution("ex")) == "So."
 
 
 # --- progress -----------------------------------------------------------------------------------------------------

@@ -108,26 +108,33 @@ def _parts(verdict):
 
 @dataclass(frozen=True)
 class Note:
-    """A text that the reader has asked for: a hint, the expected values, or a solution.
+    """What the reader has asked for: a hint, the expected values, or a solution.
 
     Attributes
     ----------
-    text : str
-        In Markdown.
+    paragraphs : tuple of str
+        Plain text. A paragraph that begins with four blanks is code.
+    markdown : str
+        Markdown instead.
 
     Notes
     -----
     Source: chapter "How an answer is checked".
     """
 
-    text: str
+    paragraphs: tuple = ()
+    markdown: str = ""
 
     def __str__(self):
-        """Return the text as it stands."""
-        return self.text
+        """Return the note as text."""
+        return self.markdown or "\n".join(map(_wrapped, self.paragraphs))
 
     __repr__ = __str__
 
+    def _repr_html_(self):
+        """Return plain text for notebooks."""
+        return None if self.markdown else "".join(map(_html, self.paragraphs))
+
     def _repr_markdown_(self):
-        """Return the text for notebooks."""
-        return self.text
+        """Return Markdown for notebooks."""
+        return self.markdown or None
