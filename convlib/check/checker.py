@@ -110,7 +110,7 @@ def _explained(label, different, function, task, compared):
         mistake = known_mistake(*known)
     if mistake:
         said, hint = [mistake.sentence], mistake.hint
-    elif different.kind == "numbers" and (finding := diagnose(function, task.right, arguments)):
+    elif isinstance(expected, np.ndarray) and (finding := diagnose(function, task.right, arguments)):
         said, hint, drawing = [finding.sentence], finding.hint, finding.drawing
     said.append(different.sentence)
     if task.problem and not mistake and different.kind != "type":
