@@ -10,6 +10,7 @@ import numpy as np
 
 from convlib.check.catalogue import _does, _tried, close_to, grade_test, known_mistake
 from convlib.check.comparing import described, difference, ended, same_value, why_not
+from convlib.check.diagnosis import diagnose
 from convlib.check.exercises import cases, exercise, known_wrong, problem_of, right_answers, right_function
 from convlib.check.problems import PROBLEMS
 from convlib.check.progress import remember
@@ -20,12 +21,6 @@ __all__ = ["Task", "judged", "check", "task_of", "hint", "solution", "values"]
 
 
 # Chapter "How an answer is checked" (chapters/checking.ipynb)
-
-try:
-    from convlib.check.diagnosis import diagnose
-except ImportError:
-    def diagnose(function, right, arguments):
-        return None
 
 _SEEDS = (0, 1, 2)
 
