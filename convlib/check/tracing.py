@@ -20,13 +20,14 @@ import numpy as np
 from convlib import reference
 
 __all__ = [
-    "LIMIT", "CannotTrace", "Entry", "Meter", "terms_of", "Sum", "EMPTY", "call", "Traced", "trace",
-    "value_of",
+    "ROUNDING", "LIMIT", "CannotTrace", "Entry", "Meter", "terms_of", "Sum", "EMPTY", "call",
+    "Traced", "trace", "value_of",
 ]
 
 
 # Chapter "What your code read" (chapters/tracing.ipynb)
 
+ROUNDING = 1e-13  # a product that is in a sum less often is not in it
 LIMIT = 3_000_000  # products that a traced run may touch: about a second
 
 
@@ -436,8 +437,12 @@ def _as_output(output):
         array = np.array(output, dtype=object)
     except ValueError as error:
         return Traced(None, f"what it returns is no array: {error}")
-    if any(terms_of(value) is None for value in array.flat):
-        return Traced(None, "what it returns holds something else than numbers")
+    for place in np.ndindex(array.shape):
+        terms = terms_of(array[place])
+        if terms is None:
+            return Traced(None, "what it returns holds something else than numbers")
+        if isinstance(array[place], Sum):  # what should have cancelled may be left over by rounding
+            array[place].terms = {product: times for product, times in terms.items() if abs(times) > ROUNDING}
     return Traced(array, "")
 
 
