@@ -5,7 +5,8 @@
 
 A code cell tagged `export` goes into the module that its notebook's metadata names,
 {"convlib": {"module": "reference"}}; a cell tagged `export-datasets` goes into convlib/datasets.py.
-Chapters follow each other in the order of _toc.yml. What cannot be exported as it stands is refused, and
+Chapters follow each other in the order of _toc.yml. The exercises of the chapters go into
+convlib/data/exercises.json (tools/exercises.py). What cannot be exported as it stands is refused, and
 then nothing is written.
 """
 
@@ -20,11 +21,14 @@ import textwrap
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import exercises
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 PACKAGE = "convlib"
 LINE_LENGTH = 110
 NOTICE = "# Exported from chapters/ by tools/export.py: edit the chapter, not this file."
 TOC_ENTRY = re.compile(r"""^[ \t]*(?:-[ \t]+)?(?:file|root):[ \t]*["']?(chapters/[^\s"'#]+)""", re.MULTILINE)
+CAPTION = re.compile(r"""^[ \t]*-[ \t]+caption:[ \t]*["']?(.*?)["']?[ \t]*$""")
 TITLE = re.compile(r"^# +(.+?) *$", re.MULTILINE)
 MODULE_NAME = re.compile(r"[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)*")
 IMPORTS = (ast.Import, ast.ImportFrom)
@@ -58,11 +62,12 @@ class Import:
 
 @dataclass(frozen=True)
 class Chapter:
-    """A notebook: its path inside the project, its title and its exported cells."""
+    """A notebook: its path inside the project, its title, its exported cells, and all cells as they stand."""
 
     path: str
     title: str
     cells: list = field(default_factory=list)
+    everything: list = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -87,8 +92,8 @@ class Cell:
 
 def exported_files(root):
     """Return the text of every file of convlib, by its path inside the project."""
-    modules = {}
-    for chapter in read_chapters(root):
+    modules, chapters = {}, read_chapters(root)
+    for chapter in chapters:
         for cell in chapter.cells:
             modules.setdefault(cell.module, []).append(cell)
     messages = [message for name, cells in modules.items() for message in problems(name, cells, modules)]
@@ -102,7 +107,31 @@ def exported_files(root):
     for name in modules:
         for package in parents(name):
             files.setdefault(file_of(package, modules), f'{NOTICE}\n"""The package {package}."""\n')
+    if text := exercises_of(root, chapters):
+        files[exercises.FILE] = text
     return files
+
+
+def exercises_of(root, chapters):
+    """Return the text of the file of all exercises, or None where there are none."""
+    parts = parts_of(root)
+    try:
+        return exercises.exercises_text(
+            (Path(chapter.path).stem, chapter.title, parts.get(chapter.path, ""), chapter.path, chapter.everything)
+            for chapter in chapters)
+    except exercises.ExerciseError as error:
+        raise ExportError(str(error)) from error
+
+
+def parts_of(root):
+    """Return the part of the book that each listed notebook belongs to, by its path."""
+    parts, part = {}, ""
+    for line in (root / "_toc.yml").read_text(encoding="utf-8").split("\n"):
+        if caption := CAPTION.match(line):
+            part = caption[1]
+        if entry := TOC_ENTRY.match(line):
+            parts[re.sub(r"(\.ipynb|\.md)?$", ".ipynb", entry[1], count=1)] = part
+    return parts
 
 
 def parents(name):
@@ -157,11 +186,12 @@ def read_chapter(root, path):
         raise ExportError(f"{path}: is not a notebook: {error}") from error
     try:
         cells = [(cell["cell_type"], source_of(cell), tags_of(cell)) for cell in notebook["cells"]]
+        everything = [(cell["cell_type"], source_of(cell), cell["metadata"]) for cell in notebook["cells"]]
         default = notebook["metadata"].get(PACKAGE, {}).get("module")
     except (AttributeError, KeyError, TypeError) as error:
         raise ExportError(f"{path}: is not a notebook of format 4: {error!r}") from error
     title = TITLE.search("\n".join(source for kind, source, _ in cells if kind == "markdown"))
-    chapter = Chapter(path, " ".join(title[1].split()) if title else "")
+    chapter = Chapter(path, " ".join(title[1].split()) if title else "", everything=everything)
     for number, (kind, source, tags) in enumerate(cells, start=1):
         if tags and kind != "code":
             raise ExportError(f"{path}, cell {number}: is tagged {tags[0]}, but holds no code ({kind})")
@@ -536,6 +566,7 @@ def differences(root, files):
         elif (root / path).read_bytes() != text.encode():
             found.append(("stale", path))
     present = {path.relative_to(root).as_posix() for path in (root / PACKAGE).rglob("*.py")}
+    present |= {exercises.FILE} if (root / exercises.FILE).exists() else set()
     return found + [("stray", path) for path in sorted(present - set(files))]
 
 
@@ -581,7 +612,7 @@ def main(arguments=None):
     if not options.check:
         for line in apply(options.root, files, found):
             print(line)
-        if found:
+        if any(path.endswith(".py") for _, path in found):
             forget_compiled(options.root)
         return 0
     for kind, path in found:
