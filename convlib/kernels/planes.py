@@ -26,7 +26,7 @@ from convlib.kernels.simd import (
     store_some,
     total,
 )
-from convlib.kernels.tuning import BUNCH, DOTS, FEW, FLOW, LINES, PIECE, ROWS, SPAN, SUMS, TALL, VECTORS
+from convlib.kernels.tuning import BUNCH, DOTS, FEW, FLOW, LINES, PIECE, ROWS, SETS, SPAN, SUMS, TALL, VECTORS
 from convlib.remember import remembered
 
 __all__ = ["forward", "input_grad", "weight_grad", "suits"]
@@ -165,7 +165,9 @@ def _with_room(sheet, weights, lone, taps, n):
         wide = -(-(lines * s.pitch + n) // block) * block
         return s._replace(lines=lines, wide=wide, room=len(shape) * s.turns_right * wide), shape, 0
     height, sums = DOTS[0], (taps + DOTS[1]) * n
-    panel = height * max(1, min(-(-s.rows // height), SUMS // (height * sums)))
+    blocks = -(-s.rows // height)
+    shared = s.groups * blocks // SETS
+    panel = height * max(1, min(blocks, SUMS // (height * sums), shared))
     bunch = max(1, min(s.bunch, FLOW // (panel * s.image)))  # whole images, or parts of one
     lines = -(-most // (1 if bunch > 1 else -(-most * s.pitch * panel // FLOW)))
     wide = (bunch - 1) * s.image + lines * s.pitch + 2 * n

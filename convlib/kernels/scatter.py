@@ -129,6 +129,7 @@ def _scattering(g, n):
     panels, some = -(-w.in_channels // wide), max(1, min(PIXELS, SET // v.in_channels) // high) * high
     images = min(PLANE // (g.height * g.width * wide), g.batch * g.groups * panels // SHARES)
     images = max(1, min(images, g.batch))  # not by jobs: each sum has an order of its own
+    images = -(-g.batch // -(-g.batch // images))  # all parts about as large
     flow = (images * g.out_height * g.out_width + high) * v.in_channels
     space = flow + images * g.height * g.width * wide + high * wide
     size, taps = g.groups * panels * wide * v.in_channels, weights.tap_table(w)

@@ -11,9 +11,9 @@ from convlib.kernels.simd import REGISTER_BYTES
 
 __all__ = [
     "REGISTERS", "ROWS", "VECTORS", "PIECE", "SET", "IN_PLACE", "AT_ONCE", "PIXELS", "PLANE",
-    "SHARES", "DEEP", "TALL", "SPAN", "BUNCH", "LINES", "FLOW", "SUMS", "DOTS", "FEW", "SMALL",
-    "SERIAL", "OUTPUTS", "TILES", "FEW_PIECES", "MANY_PIECES", "PART", "SECTIONS", "TRANSFORM",
-    "CHANNELS_PLANES", "CHANNELS_PLANES_STRIDED", "CHANNELS_PLANES_WEIGHTS", "SPARSE",
+    "SHARES", "DEEP", "TALL", "SPAN", "BUNCH", "LINES", "FLOW", "SUMS", "SETS", "DOTS", "FEW",
+    "SMALL", "SERIAL", "OUTPUTS", "TILES", "FEW_PIECES", "MANY_PIECES", "PART", "SECTIONS",
+    "TRANSFORM", "CHANNELS_PLANES", "CHANNELS_PLANES_STRIDED", "CHANNELS_PLANES_WEIGHTS", "SPARSE",
 ]
 
 
@@ -48,6 +48,7 @@ BUNCH = 4096  # numbers of small planes that are brought before they are compute
 LINES = 2000  # numbers of a row of output lines that are made together
 FLOW = 15_000 * REGISTER_BYTES // 16  # numbers of the flow whose dot products are taken at a time: a chain of 3,750
 SUMS = 200_000  # sums of a gradient of weights that are kept at a time
+SETS = 4  # sets of its rows that there should be: each is a job, and brings the planes anew
 DOTS = (4, 4) if REGISTERS == 32 else (3, 3)  # rows of the flow x taps in a block of dot products
 FEW = ((0,) * 4,), ((0,) * 3,) * 4  # blocks for one and for a few output channels of a group
 SMALL = 20_000  # multiplications of a layer that is over before a plan is made
