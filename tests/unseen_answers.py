@@ -209,7 +209,7 @@ def last_output_channel_only(input_shape, weight, grad_output, padding=0):
     return wide[:, padding:padding + input_shape[1], padding:padding + input_shape[2]]
 
 
-@wrong("conv2d_input_grad", r"overwr|assign|instead of add|last|=|lack|missing|only")
+@wrong("conv2d_input_grad", r"overwr|assign|instead of add|only the last|replaces")
 def spread_without_adding(input_shape, weight, grad_output, padding=0):
     h, w = weight.shape[2:]
     wide = np.zeros((input_shape[0], input_shape[1] + 2 * padding, input_shape[2] + 2 * padding))
@@ -408,7 +408,7 @@ def over_the_whole_batch(scores):
     return powers / powers.sum()
 
 
-@wrong("softmax", r"exp|power|2\*\*|base|not the right|e\b")
+@wrong("softmax", r"power|base")
 def powers_of_two(scores):
     powers = 2.0 ** (scores - scores.max(axis=-1, keepdims=True))
     return powers / powers.sum(axis=-1, keepdims=True)
@@ -439,7 +439,7 @@ def labels_forgotten(scores, labels):
     return chances(scores) / len(labels)
 
 
-@wrong("linear", r"transpos|rows|columns|shape|square|swap|order|weight")
+@wrong("linear", r"transpos|swap")
 def weight_the_other_way(inputs, weight, bias):
     square = weight if weight.shape[0] != weight.shape[1] else weight.T
     return inputs @ square.T + bias
@@ -460,6 +460,6 @@ def step_by_sign(parameter, gradient, learning_rate):
     return parameter - learning_rate * np.sign(gradient)
 
 
-@wrong("sgd_step", r"parameter|decay|shrink|learning_rate|multipl|factor")
+@wrong("sgd_step", r"decay|shrink|multipl|factor")
 def step_that_shrinks(parameter, gradient, learning_rate):
     return (1 - learning_rate) * parameter - learning_rate * gradient
