@@ -99,7 +99,7 @@ def _multiplied(terms, others):
         for factor, more in others.items():
             both = tuple(sorted(product + factor))
             total[both] = total.get(both, 0) + times * more
-    return total
+    return {product: times for product, times in total.items() if times}
 
 
 def _cannot(what):
