@@ -526,6 +526,34 @@ def test_what_is_right_by_luck_is_said_to_be():
     assert "swapped" in finding.sentence
 
 
+def test_several_results_are_looked_at_one_by_one():
+    def step(weight, bias, grad_weight, grad_bias, rate):
+        return weight - rate * grad_weight, bias - rate * grad_bias
+
+    def forgetful(weight, bias, grad_weight, grad_bias, rate):
+        return weight - rate * grad_weight, bias
+
+    arguments = {"weight": numbers(2, 3), "bias": numbers(2), "grad_weight": numbers(2, 3, seed=1),
+                 "grad_bias": numbers(2, seed=1), "rate": 0.5}
+    assert diagnose(step, step, arguments) is None
+    sentence = diagnose(forgetful, step, arguments).sentence
+    assert sentence.startswith("Result 2 of 2: ") and "grad_bias is nowhere in the result" in sentence
+    assert "Expected 2 results in a tuple, got 1" in diagnose(lambda *each: each[:1], step, arguments).sentence
+
+
+def test_lists_of_numbers_are_traced_too():
+    def right(row, kernel):
+        return [sum(row[p + u - 1] * kernel[u] for u in range(3) if 0 <= p + u - 1 < 5) for p in range(5)]
+
+    def turned(row, kernel):
+        return right(row, kernel[::-1])
+
+    arguments = {"row": [1, 3, 2, 1, 4], "kernel": [5, 6, 7]}
+    assert diagnose(right, right, arguments) is None
+    finding = diagnose(turned, right, arguments)
+    assert finding.how == "tracing" and "the kernel is mirrored left to right" in finding.sentence
+
+
 def test_the_right_function_must_work():
     with pytest.raises(ValueError, match="right: expected to work with image.*IndexError"):
         diagnose(lambda image: image, lambda image: image[99], {"image": numbers(3, 3)})
