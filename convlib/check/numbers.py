@@ -151,26 +151,26 @@ def _offset_numbers(found, expected, arguments):
     gap = found - expected
     tiny = EXACT * max(1, np.abs(expected).max())
     for name, value in arguments.items():
-        if isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind in "iuf":
-            for axis in range(gap.ndim):
-                if gap.shape[axis] == len(value):
-                    shaped = value.reshape([-1 if axis == other else 1 for other in range(gap.ndim)])
-                    for times in (-1, 1, 2, -2, *range(3, 10)):
-                        if value.any() and np.abs(gap - times * shaped).max() < tiny:
-                            words = {-1: "is missing", 1: "is added once more"}.get(
-                                times, f"is added {times} times more than it should be"
-                            )
-                            return _cause(f"{name} {words} along axis {axis}.", "bias")
+        if not isinstance(value, np.ndarray) or value.ndim != 1 or value.dtype.kind not in "iuf":
+            continue
+        for axis in range(gap.ndim):
+            if gap.shape[axis] != len(value) or not value.any():
+                continue
+            shaped = value.reshape([-1 if axis == other else 1 for other in range(gap.ndim)])
+            times = next((k for k in (-1, -2, *range(1, 10)) if np.abs(gap - k * shaped).max() < tiny), 0)
+            if times:
+                words = {-1: "is missing", -2: "is subtracted instead of added"}
+                return _cause(
+                    f"{name} {words.get(times, f'is added {times + 1} times')} along axis {axis}.", "bias"
+                )
     if gap.size > 1 and np.ptp(gap) < tiny:
         size = "large" if gap.flat[0] > 0 else "small"
         return _cause(f"Every number of the result is {abs(gap.flat[0]):.4g} too {size}.", "general")
     for axis in range(gap.ndim):
         others = tuple(other for other in range(gap.ndim) if other != axis)
         if others and gap.shape[axis] < gap.size and (np.ptp(gap, axis=others) < tiny).all():
-            return _cause(
-                f"Along axis {axis}, a number of its own is added at each index: is a bias wrong there?",
-                "bias",
-            )
+            words = f"Along axis {axis}, a number of its own is added at each index: is a bias wrong there?"
+            return _cause(words, "bias")
     return None
 
 

@@ -301,8 +301,8 @@ def _twin(value, twins):
         return types.MethodType(twins.of(value.__func__), value.__self__)
     if hasattr(value, "py_func"):  # compiled by Numba
         return twins.of(value.py_func)
-    if isinstance(value, (list, dict, set)) or type(value) is np.ndarray:
-        return copy.copy(value)  # a function may keep something there
+    if type(value) in _HOLDERS:
+        return _held(value, twins)
     if root == "numpy" and callable(value) and not isinstance(value, (type, np.ufunc)):
         return _as_traced(value, twins.meter)
     if not isinstance(value, types.FunctionType):
@@ -310,6 +310,25 @@ def _twin(value, twins):
     if value.__module__ == "convlib.functional" and value.__name__ in _LOOPS:
         return twins.of(_LOOPS[value.__name__])
     return _copied(value, twins) if _is_own(value, root) else value
+
+
+_HOLDERS = (list, tuple, dict, set, np.ndarray, types.SimpleNamespace)
+
+
+def _held(value, twins):
+    """A copy of what holds other things, for a function may keep something there; with twins of functions."""
+    if isinstance(value, types.SimpleNamespace):
+        return types.SimpleNamespace(**_held(vars(value), twins))
+    if isinstance(value, dict):
+        return {key: _of_held(each, twins) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_of_held(each, twins) for each in value)
+    return copy.copy(value)
+
+
+def _of_held(value, twins):
+    """The twin of something inside something else."""
+    return twins.of(value) if callable(value) or type(value) in _HOLDERS else value
 
 
 def _copied(function, twins):
