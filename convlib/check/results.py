@@ -231,6 +231,15 @@ def _cut(right, mine, words):
         if part.shape == tuple(map(min, mine.shape, right.shape)) and _equal(part, right[tuple(second)]):
             here, there = ([one.start for one in slices] for slices in (first, second))
             return _cause(f"{words} {_cut_words(part.size == mine.size, here, there)}", "border")
+    for stride, (large, small) in itertools.product((2, 3, 4), ((mine, right), (right, mine))):
+        thinned = large[..., ::stride, ::stride] if large.ndim > 1 else large[::stride]
+        if small.size and _equal(thinned[tuple(map(slice, small.shape))], small):
+            moves = (1, stride) if large is mine else (stride, 1)
+            return _cause(
+                f"{words} From one output to the next, the window moves by {moves[0]}, and should move by "
+                f"{moves[1]}.",
+                "step",
+            )
     return None
 
 
