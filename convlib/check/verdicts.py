@@ -79,8 +79,7 @@ class Verdict:
         """Return the verdict as text."""
         first, *others = self.said or ("",)
         paragraphs = [f"{_HEADLINES[self.state]} {first}".strip(), *others]
-        if self.hint:
-            paragraphs.append(f"Hint: {self.hint}")
+        paragraphs += [f"Hint: {self.hint}"] if self.hint else []
         if self.state == WRONG:
             paragraphs.append(f'More: hint("{self.label}"), values("{self.label}")')
         return "\n".join(map(_wrapped, paragraphs))
@@ -89,41 +88,53 @@ class Verdict:
 
     def _repr_html_(self):
         """Return the verdict for notebooks."""
-        first, *others = self.said or ("",)
-        parts = [f"<p><strong>{_HEADLINES[self.state]}</strong> {_marked(first)}</p>", *map(_html, others)]
-        if self.drawing is not None:
-            parts.append(self.drawing._repr_html_())
-        if self.hint and self.state == NOT_ATTEMPTED:
-            parts.append(_html(f"Hint: {self.hint}"))
-        elif self.hint:
-            parts.append(_folded("A hint", [self.hint]))
-        if self.values:
-            parts.append(_folded("What was expected", self.values))
-        return f'<div class="convlib-verdict" style="{_FRAME}">{"".join(parts)}</div>'
+        return f'<div class="convlib-verdict" style="{_FRAME}">{"".join(_parts(self))}</div>'
+
+
+def _parts(verdict):
+    """Return the parts of a verdict as HTML, one below the other."""
+    first, *others = verdict.said or ("",)
+    parts = [f"<p><strong>{_HEADLINES[verdict.state]}</strong> {_marked(first)}</p>", *map(_html, others)]
+    if verdict.drawing is not None:
+        parts.append(verdict.drawing._repr_html_())
+    if verdict.hint and verdict.state == NOT_ATTEMPTED:
+        parts.append(_html(f"Hint: {verdict.hint}"))
+    elif verdict.hint:
+        parts.append(_folded("A hint", [verdict.hint]))
+    if verdict.values:
+        parts.append(_folded("What was expected", verdict.values))
+    return parts
 
 
 @dataclass(frozen=True)
 class Note:
-    """A text that the reader has asked for: a hint, the expected values, or a solution.
+    """What the reader has asked for: a hint, the expected values, or a solution.
 
     Attributes
     ----------
-    text : str
-        In Markdown.
+    paragraphs : tuple of str
+        Plain text. A paragraph that begins with four blanks is code.
+    markdown : str
+        Markdown instead.
 
     Notes
     -----
     Source: chapter "How an answer is checked".
     """
 
-    text: str
+    paragraphs: tuple = ()
+    markdown: str = ""
 
     def __str__(self):
-        """Return the text as it stands."""
-        return self.text
+        """Return the note as text."""
+        return self.markdown or "\n".join(map(_wrapped, self.paragraphs))
 
     __repr__ = __str__
 
+    def _repr_html_(self):
+        """Return plain text for notebooks."""
+        return None if self.markdown else "".join(map(_html, self.paragraphs))
+
     def _repr_markdown_(self):
-        """Return the text for notebooks."""
-        return self.text
+        """Return Markdown for notebooks."""
+        return self.markdown or None
