@@ -17,8 +17,9 @@ FILE = "convlib/data/exercises.json"
 GATE = re.compile(r"^:::+ *\{(exercise|solution)-(start|end)\} *(.*?) *\n((?::.*\n)*):::+ *$", re.MULTILINE)
 LABEL = re.compile(r"^:label: *(\S+) *$", re.MULTILINE)
 TITLE = re.compile(r"(Predict|Compute|Code|Break|Project) (★{1,3})")
-SETTINGS = {"hints", "answers", "wrong", "function", "setup", "cases", "problem"}
+SETTINGS = {"hints", "answers", "wrong", "function", "setup", "cases", "problem", "tests"}
 HINTS = 3
+OWN_ARGUMENTS = {"label", "function", "keep"}  # of check itself: no answer can have these names
 OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
              ast.FloorDiv: operator.floordiv, ast.Mod: operator.mod, ast.Pow: operator.pow}
 COLLECTIONS = {ast.Tuple: tuple, ast.List: list, ast.Set: set}
@@ -151,7 +152,8 @@ def check_settings(settings):
         raise ExerciseError("has a hint with $; hints are shown as plain text and `code`")
     if "answers" in settings and "function" in settings:
         raise ExerciseError("has answers and a function; expected one of them")
-    for needs, name in (("wrong", "answers"), ("cases", "function"), ("problem", "function"), ("setup", "function")):
+    for needs, name in (("wrong", "answers"), ("cases", "function"), ("problem", "function"), ("setup", "function"),
+                        ("tests", "function")):
         if needs in settings and name not in settings:
             raise ExerciseError(f"has {needs}, but no {name}")
 
@@ -161,6 +163,8 @@ def answer_settings(settings, call):
     answers, wrong = settings["answers"], settings.get("wrong", {})
     if not isinstance(answers, dict) or not answers or not isinstance(wrong, dict):
         raise ExerciseError(f"answers and wrong must be mappings of names, not {answers!r} and {wrong!r}")
+    if taken := OWN_ARGUMENTS & answers.keys():
+        raise ExerciseError(f"has an answer called {', '.join(sorted(taken))}, which check keeps for itself")
     values = {name: evaluated(expression, f"the answer {name}") for name, expression in answers.items()}
     # A notebook keeps its metadata sorted; the order of the answers is that of the skeleton.
     names = [keyword.arg for keyword in call.keywords] if call else []
@@ -194,23 +198,21 @@ def function_settings(settings, call, skeleton, tree):
     """Return the right function with what it needs, the cases and the setup."""
     name, setup, cases = settings["function"], settings.get("setup", ""), settings.get("cases")
     setup = "\n".join(setup) if isinstance(setup, list) else setup
-    if not isinstance(cases, str):
-        raise ExerciseError(f"has the cases {cases!r}; expected a Python expression, in a string")
+    if isinstance(cases, str) == ("tests" in settings):
+        raise ExerciseError(f"has the cases {cases!r}; expected a Python expression, in a string, or tests")
     statements = needed(name, tree.body)
     given = GIVEN | names(parsed(setup, "setup"), ast.Store)
     unknown = {each for statement in statements for each in free_names(statement)} - given
     unknown -= {bound for statement in statements for bound in bound_names(statement)}
     if unknown:
         raise ExerciseError(f"the solution of {name} uses {', '.join(sorted(unknown))}; expected it in setup")
-    if unknown := free_names(parsed(cases, "cases", "eval")) - given:
+    if unknown := free_names(parsed(cases or "()", "cases", "eval")) - given:
         raise ExerciseError(f"cases use {', '.join(sorted(unknown))}; expected it in setup")
     check_skeleton(name, call, skeleton, statements)
-    result = {"function": name, "setup": lines(setup), "cases": cases,
-              "right": lines("\n\n\n".join(map(ast.unparse, statements)))}
-    if problem := settings.get("problem"):
-        parsed(problem, "problem", "eval")
-        result["problem"] = problem
-    return result
+    parsed(settings.get("problem", "()"), "problem", "eval")
+    return {"function": name, "setup": lines(setup),
+            **{key: settings[key] for key in ("cases", "problem", "tests") if key in settings},
+            "right": lines("\n\n\n".join(map(ast.unparse, statements)))}
 
 
 def needed(name, body):

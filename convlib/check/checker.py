@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from convlib.check.catalogue import close_to, known_mistake
-from convlib.check.comparing import difference, same_value, why_not
+from convlib.check.catalogue import close_to, grade_test, known_mistake
+from convlib.check.comparing import described, difference, ended, same_value, why_not
 from convlib.check.exercises import cases, exercise, known_wrong, problem_of, right_answers, right_function
 from convlib.check.problems import PROBLEMS
 from convlib.check.progress import remember
@@ -81,7 +81,7 @@ def judged(label, function, task):
     if function is ... or is_unfinished(function, task.skeleton):
         return Verdict(label, NOT_ATTEMPTED)
     if not callable(function):
-        return Verdict(label, WRONG, (f"Expected a function, got a {type(function).__name__}.",))
+        return Verdict(label, WRONG, (f"Expected a function, got {described(function)}.",))
     for seed in _SEEDS:
         all_cases = task.cases(seed)
         if not_callable := cannot_be_called(function, all_cases[0]):
@@ -93,15 +93,16 @@ def judged(label, function, task):
             if ran.stopped:
                 return Verdict(label, WRONG, ran.stopped)
             if different := difference(ran.result, right.result):
-                return _explained(Verdict(label, WRONG), different, function, task, (arguments, all_cases, ran, right))
+                compared = arguments, all_cases, ran.result, right.result
+                return _explained(label, different, function, task, compared)
             if not_changed := _changes(ran.changed, right.changed):
                 return Verdict(label, WRONG, (not_changed,))
     return Verdict(label, RIGHT)
 
 
-def _explained(verdict, different, function, task, compared):
+def _explained(label, different, function, task, compared):
     """Return a verdict with the reason of a difference, as far as it can be found."""
-    arguments, all_cases, ran, right = compared
+    arguments, all_cases, found, expected = compared
     said, hint, drawing = [], "", None
     mistake = finding = None
     known = function, task.problem, all_cases, task.express
@@ -114,8 +115,8 @@ def _explained(verdict, different, function, task, compared):
     said.append(different.sentence)
     if task.problem and not mistake and different.kind != "type":
         said.append(_not_one(close_to(*known)))
-    values = (*_shown("Expected", right.result), *_shown("Returned", ran.result))
-    return Verdict(verdict.label, WRONG, tuple(said), hint, _shown_arguments(arguments) + values, drawing)
+    shown = (*_shown_arguments(arguments), *_shown("Expected", expected), *_shown("Returned", found))
+    return Verdict(label, WRONG, tuple(said), hint, shown, drawing)
 
 
 def _not_one(close):
@@ -123,15 +124,16 @@ def _not_one(close):
     if not close:
         return "This is not one of the known mistakes."
     names = " or ".join(f"'{mistake.name}'" for mistake in close)
-    return f"This is not one known mistake alone. Some results are those of {names}: perhaps there are two at once."
+    return (f"This is not one known mistake alone. Some results are those of {names}: "
+            "perhaps there are two at once.")
 
 
 def _changes(found, expected):
     """Return a sentence about arguments that a function has changed, or should have; empty if all is well."""
     for name in found:
         if name not in expected:
-            return (f"The result is right, but your function has changed `{name}`, which belongs to its caller. "
-                    "Work on a copy, or on an array of your own.")
+            return (f"The result is right, but your function has changed `{name}`, which belongs to "
+                    "its caller. Work on a copy, or on an array of your own.")
     for name, value in expected.items():
         if name not in found:
             return f"The result is right, but `{name}` should have been changed in place."
@@ -156,8 +158,6 @@ def _shown_arguments(arguments):
 def _checked_values(label, record, given):
     """Compare values with the right ones."""
     right = right_answers(record)
-    if unknown := sorted(given.keys() - right.keys()):
-        raise ValueError(f"{unknown[0]}: the exercise {label} asks for {', '.join(right)}")
     open_values = [name for name in right if _is_open(given.get(name, ...))]
     good = [name for name in right if name not in open_values and same_value(given[name], right[name])]
     bad = [name for name in right if name not in open_values and name not in good]
@@ -166,8 +166,8 @@ def _checked_values(label, record, given):
         said += [f"Right: {_listed(good)}."] if good else []
         return Verdict(label, WRONG, tuple(said), values=_expressions(record))
     if open_values:
-        return Verdict(label, NOT_ATTEMPTED, (f"Right so far: {_listed(good)}; open: {_listed(open_values)}.",)
-                       if good else ())
+        so_far = f"Right so far: {_listed(good)}; open: {_listed(open_values)}."
+        return Verdict(label, NOT_ATTEMPTED, (so_far,) if good else ())
     return Verdict(label, RIGHT)
 
 
@@ -181,7 +181,7 @@ def _about(name, value, right, record):
     for wrong, sentence in known_wrong(record, name):
         if same_value(value, wrong):
             return f"`{name}`: {sentence}"
-    return f"`{name}`: {why_not(value, right)}."
+    return f"`{name}`: {ended(why_not(value, right))}"
 
 
 def _listed(names):
@@ -193,6 +193,17 @@ def _expressions(record):
     """Return the right values, each with the expression that it comes from."""
     return tuple(f"`{name} = {value}`" + (f", which is `{expression}`" if expression != value else "")
                  for name, (value, expression) in record["answers"].items())
+
+
+def _graded(label, test, record):
+    """Grade a reader's test by the mistakes that it catches."""
+    if test is ... or is_unfinished(test, "\n".join(record["skeleton"])):
+        return Verdict(label, NOT_ATTEMPTED)
+    if not callable(test):
+        return Verdict(label, WRONG, (f"Expected a function, got {described(test)}.",))
+    grade = grade_test(test, record["tests"])
+    missed = (f"{mistake.name}: {mistake.sentence}" for mistake in grade.missed)
+    return Verdict(label, grade.state, (grade.sentence, *missed))
 
 
 _hints_shown = {}  # how many hints of each exercise the reader has seen in this session
@@ -220,21 +231,25 @@ def check(label, function=..., *, keep=True, **answers):
     Raises
     ------
     ValueError
-        If no exercise has this label, or it asks for something else.
+        If no exercise has this label, or it has no checker.
 
     Notes
     -----
     Source: chapter "How an answer is checked".
     """
     record = exercise(label)
-    if "function" in record and answers or "answers" in record and function is not ...:
-        raise ValueError(f"label: the exercise {label} asks for {record.get('function', 'values')}")
-    if "answers" in record:
+    unknown = answers.keys() - record.get("answers", {}).keys()
+    if not record["skeleton"]:
+        raise ValueError(f"label: the exercise {label} has no checker; see solution({label!r})")
+    if unknown or "answers" in record and function is not ...:
+        asked = [f"{name}=..." for name in record["answers"]] if "answers" in record else [record["function"]]
+        verdict = Verdict(label, NOT_ATTEMPTED, (f"This exercise asks for {_listed(asked)}.",))
+    elif "answers" in record:
         verdict = _checked_values(label, record, answers)
-    elif "function" in record:
-        verdict = judged(label, function, task_of(record))
+    elif "tests" in record:
+        verdict = _graded(label, function, record)
     else:
-        raise ValueError(f"label: the exercise {label} has no checker; solution({label!r}) shows an answer")
+        verdict = judged(label, function, task_of(record))
     return _completed(verdict, record, keep)
 
 
@@ -329,7 +344,7 @@ def values(label):
     Raises
     ------
     ValueError
-        If the exercise has no checker.
+        If the exercise is not checked by values.
 
     Notes
     -----
@@ -338,8 +353,8 @@ def values(label):
     record = exercise(label)
     if "answers" in record:
         return Note("\n\n".join(_expressions(record)))
-    if "function" not in record:
-        raise ValueError(f"label: the exercise {label} has no checker; solution({label!r}) shows an answer")
+    if "cases" not in record:
+        raise ValueError(f"label: the exercise {label} has no expected values; see solution({label!r})")
     task = task_of(record)
     arguments = task.cases(_SEEDS[0])[0]
     parts = (*_shown_arguments(arguments), *_shown("Expected", run(task.right, arguments).result))

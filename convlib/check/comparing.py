@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["same_value", "why_not", "Difference", "difference"]
+__all__ = ["same_value", "why_not", "described", "ended", "Difference", "difference"]
 
 
 # Chapter "How an answer is checked" (chapters/checking.ipynb)
@@ -83,7 +83,7 @@ def why_not(found, expected):
     expected_kind = next(kind for kind in kinds if isinstance(expected, kind))
     allowed = (tuple, list, set, frozenset) if expected_kind in (set, (tuple, list)) else expected_kind
     if not isinstance(found, allowed) or isinstance(found, bool) != isinstance(expected, bool):
-        return f"expected {kinds[expected_kind]}, got {_described(found)}"
+        return f"expected {kinds[expected_kind]}, got {described(found)}"
     if isinstance(expected, bool):
         return "it is the other way round"
     if isinstance(expected, str):
@@ -108,6 +108,8 @@ def _about_number(found, expected):
         return "it has the right digits, in another order"
     for many, few, word in ((found, expected, "large"), (expected, found, "small")):
         factor = many / few if few else 0
+        if factor in (10, 100, 1000):
+            return f"it is too {word} by a factor of {factor:.0f}: count the zeros"
         if 2 <= round(factor) <= 100 and abs(factor - round(factor)) < 1e-6 * factor:
             times = _twice(round(factor), word)
             return f"it is too {word} by a factor of {round(factor)}: is something counted {times}?"
@@ -149,13 +151,27 @@ def _about_tuple(found, expected):
         return "the order is reversed"
     if not _missing(found, expected) and not _missing(expected, found):
         return "these are the right values, in another order"
-    wrong = [position for position, pair in enumerate(zip(found, expected, strict=True)) if not same_value(*pair)]
+    wrong = [place for place, pair in enumerate(zip(found, expected, strict=True)) if not same_value(*pair)]
     first = f"position {wrong[0]} (counted from 0): {why_not(found[wrong[0]], expected[wrong[0]])}"
     return first if len(wrong) == 1 else f"{len(wrong)} of {len(expected)} are wrong; at {first}"
 
 
-def _described(value):
-    """Return what a value is, in words, without its numbers."""
+def described(value):
+    """Return what a value is, in words.
+
+    Parameters
+    ----------
+    value : object
+        Anything.
+
+    Returns
+    -------
+    str
+
+    Notes
+    -----
+    Source: chapter "How an answer is checked".
+    """
     if value is None:
         return "nothing (None)"
     if isinstance(value, np.ndarray):
@@ -170,6 +186,25 @@ def _described(value):
         return f"a {type(value).__name__} of length {len(value)}"
     name = type(value).__name__
     return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"
+
+
+def ended(words):
+    """Return words as the end of a sentence.
+
+    Parameters
+    ----------
+    words : str
+        With a question mark, or without any.
+
+    Returns
+    -------
+    str
+
+    Notes
+    -----
+    Source: chapter "How an answer is checked".
+    """
+    return words if words.endswith("?") else f"{words}."
 
 
 class Difference(NamedTuple):
@@ -212,18 +247,19 @@ def difference(found, expected):
         return _items_difference(found, expected)
     if not isinstance(expected, (np.ndarray, np.generic, Real)):
         if not isinstance(found, type(expected)):
-            return Difference("type", f"It returned {_described(found)}; expected {_described(expected)}.")
-        return None if found == expected else Difference("numbers", f"It returned another {type(expected).__name__}.")
+            return Difference("type", f"It returned {described(found)}; expected {described(expected)}.")
+        other = Difference("numbers", f"It returned another {type(expected).__name__}.")
+        return None if found == expected else other
     if not isinstance(found, (np.ndarray, np.generic, Real)):
         missing = " Is a `return` missing?" if found is None else ""
-        return Difference("type", f"It returned {_described(found)}; expected {_described(expected)}.{missing}")
+        return Difference("type", f"It returned {described(found)}; expected {described(expected)}.{missing}")
     return _array_difference(np.asarray(found), np.asarray(expected))
 
 
 def _items_difference(found, expected):
     """Compare a tuple or a list with the right one, item by item."""
     if not isinstance(found, (tuple, list)):
-        return Difference("type", f"It returned {_described(found)}; expected {_described(expected)}.")
+        return Difference("type", f"It returned {described(found)}; expected {described(expected)}.")
     if len(found) != len(expected):
         return Difference("shape", f"It returned {len(found)} items; expected {len(expected)}.")
     for position, pair in enumerate(zip(found, expected, strict=True)):
@@ -238,17 +274,21 @@ def _array_difference(found, expected):
         return Difference("shape", f"It returned {_shaped(found)}; expected {_shaped(expected)}.")
     if found.dtype.kind not in ("b" if expected.dtype == bool else "iuf"):
         wanted = "True and False" if expected.dtype == bool else "numbers (integers or floats)"
-        return Difference("type", f"It returned {_described(found)}; expected {wanted}.")
+        return Difference("type", f"It returned {described(found)}; expected {wanted}.")
     if np.array_equal(found, expected):
         return None
+    if found.dtype.kind in "iu" and expected.size and not _fits(expected, np.iinfo(found.dtype)):
+        return Difference("type", f"It returned {found.dtype}, which cannot hold numbers as large as these: "
+                                  "they have overflowed.")
     if found.dtype.kind in "iu" and expected.dtype.kind == "f" and np.array_equal(found, np.trunc(expected)):
-        return Difference("type", f"It returned whole numbers ({found.dtype}); what stands behind the point is lost. "
-                                  f"Expected {expected.dtype}.")
+        return Difference("type", f"It returned whole numbers ({found.dtype}); what stands behind the "
+                                  f"point is lost. Expected {expected.dtype}.")
     wrong = ~_close(found, expected)
     if not wrong.any():
         return None
     if found.ndim == 0:
-        return Difference("numbers", f"It returned {_brief(found[()])}: {why_not(found[()], expected.tolist())}.")
+        why = ended(why_not(found[()], expected.tolist()))
+        return Difference("numbers", f"It returned {_brief(found[()])}: {why}")
     first = tuple(map(int, np.argwhere(wrong)[0]))
     what = f"{wrong.sum()} of {wrong.size} numbers are wrong" if wrong.size > 1 else "The number is wrong"
     return Difference("numbers", f"{what}, the first at {list(first)}: it is {_brief(found[first])}.")
@@ -263,6 +303,11 @@ def _close(found, expected):
     finite = np.abs(expected[np.isfinite(expected)])
     absolute = relative * (finite.max() if finite.size else 0)
     return np.isclose(found, expected, rtol=relative, atol=1e-3 * absolute, equal_nan=True)
+
+
+def _fits(array, limits):
+    """Tell whether all numbers lie within the limits of a type."""
+    return bool(np.nanmin(array) >= limits.min and np.nanmax(array) <= limits.max)
 
 
 def _brief(number):

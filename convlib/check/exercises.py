@@ -183,5 +183,5 @@ def problem_of(record, names):
     tree = ast.parse(expression)
     found = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} & set(names)
     if expression and len(found) != 1:
-        raise ValueError(f"problem: expected an expression that names one function of the course, got {expression!r}")
+        raise ValueError(f"problem: expected one function of the course in it, got {expression!r}")
     return found.pop() if found else ""

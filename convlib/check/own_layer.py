@@ -6,8 +6,10 @@ Chapter "How an answer is checked" builds this module.
 
 import argparse
 import inspect
+import itertools
 import sys
 import textwrap
+from collections import Counter
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -15,11 +17,15 @@ import numpy as np
 
 from convlib import datasets, functional, pooling
 from convlib.check.checker import Task, judged
+from convlib.check.exercises import exercises
 from convlib.check.problems import PROBLEMS
 from convlib.check.running import where_it_stopped
 from convlib.check.verdicts import NOT_ATTEMPTED, RIGHT, WRONG
 
-__all__ = ["template", "OwnLayerError", "load", "examined", "as_text", "trained", "courses_own", "main"]
+__all__ = [
+    "template", "by_chapter", "OwnLayerError", "load", "examined", "as_text", "trained",
+    "courses_own", "main",
+]
 
 
 # Chapter "How an answer is checked" (chapters/checking.ipynb)
@@ -56,14 +62,31 @@ def template():
     -----
     Source: chapter "How an answer is checked".
     """
-    parts = ['"""My own convolution layer, and what a small model needs around it."""\n\nimport numpy as np\n']
-    chapter = None
-    for name, problem in PROBLEMS.items():
-        if problem.chapter != chapter:
-            chapter = problem.chapter
-            parts.append(f'\n\n# Chapter "{chapter}"\n')
-        parts.append(f'\n\ndef {name}{inspect.signature(problem.right)}:\n    """{_DOES[name]}"""\n    ...\n')
+    parts = ['"""My own convolution layer, and what a small model needs."""\n\nimport numpy as np\n']
+    for chapter, names in by_chapter().items():
+        parts.append(f'\n\n# Chapter "{chapter}"\n')
+        for name in names:
+            signature = inspect.signature(PROBLEMS[name].right)
+            parts.append(f'\n\ndef {name}{signature}:\n    """{_DOES[name]}"""\n    ...\n')
     return "".join(parts)
+
+
+def by_chapter():
+    """Return the functions of the course, chapter by chapter.
+
+    Returns
+    -------
+    dict of str to list of str
+        The names of the functions, by the title of the chapter.
+
+    Notes
+    -----
+    Source: chapter "How an answer is checked".
+    """
+    chapters = {}
+    for name, problem in PROBLEMS.items():
+        chapters.setdefault(problem.chapter, []).append(name)
+    return chapters
 
 
 class OwnLayerError(Exception):
@@ -104,8 +127,8 @@ def load(path):
     except OSError as error:
         raise OwnLayerError(f"{path}: cannot be read: {error.strerror}.") from error
     except SyntaxError as error:
-        line = (error.text or "").strip()
-        raise OwnLayerError(f"{path.name}, line {error.lineno}: is not Python: {error.msg}.\n    {line}") from error
+        place, line = f"{path.name}, line {error.lineno}", (error.text or "").strip()
+        raise OwnLayerError(f"{place}: is not Python: {error.msg}.\n    {line}") from error
     except ValueError as error:
         raise OwnLayerError(f"{path.name}: is not Python: {error}.") from error
     sys.modules[module.__name__] = module  # dataclasses look there
@@ -129,7 +152,7 @@ def examined(module, chapter=None):
     module : module
         The reader's.
     chapter : str, optional
-        Only the functions of the chapter with this title.
+        Only the functions of one chapter: its title, or the name of its file.
 
     Returns
     -------
@@ -145,14 +168,17 @@ def examined(module, chapter=None):
     -----
     Source: chapter "How an answer is checked".
     """
-    titles = dict.fromkeys(problem.chapter for problem in PROBLEMS.values())
-    if chapter is not None and chapter not in titles:
-        raise OwnLayerError(f"--chapter: no function belongs to {chapter!r}; expected one of: " + "; ".join(titles))
+    chapters = by_chapter()
+    titles = {record["chapter"]: record["chapter_title"] for record in exercises().values()}
+    chapter = titles.get(chapter, chapter)
+    if chapter is not None and chapter not in chapters:
+        expected = "; ".join(chapters)
+        raise OwnLayerError(f"--chapter: no function belongs to {chapter!r}; expected one of: {expected}.")
     verdicts = {}
-    for name, problem in PROBLEMS.items():
-        if chapter in (None, problem.chapter):
-            task = Task(problem.right, lambda seed, cases=problem.cases: cases(np.random.default_rng(seed)), name)
-            verdicts[name] = judged(name, getattr(module, name, ...), task)
+    for name in chapters[chapter] if chapter else itertools.chain(*chapters.values()):
+        problem = PROBLEMS[name]
+        task = Task(problem.right, lambda seed, cases=problem.cases: cases(np.random.default_rng(seed)), name)
+        verdicts[name] = judged(name, getattr(module, name, ...), task)
     return verdicts
 
 
@@ -181,8 +207,9 @@ def as_text(verdicts):
         lines.append(f"  {words[verdict.state]:8} {name}")
         said = [*verdict.said, *([f"Hint: {verdict.hint}"] if verdict.hint else [])]
         lines += [textwrap.indent(textwrap.fill(each, 77, break_on_hyphens=False), " " * 11) for each in said]
-    counts = [sum(verdict.state == state for verdict in verdicts.values()) for state in (RIGHT, WRONG, NOT_ATTEMPTED)]
-    return "\n".join([*lines, "", "{} hold, {} wrong, {} not yet.".format(*counts)])
+    states = Counter(verdict.state for verdict in verdicts.values())
+    lines += ["", f"{states[RIGHT]} hold, {states[WRONG]} wrong, {states[NOT_ATTEMPTED]} not yet."]
+    return "\n".join(lines)
 
 
 _TRAINING, _REST, _EPOCHS, _BATCH, _RATE = 300, 200, 5, 10, 0.1
@@ -191,8 +218,11 @@ _TRAINING, _REST, _EPOCHS, _BATCH, _RATE = 300, 200, 5, 10, 0.1
 def _parameters(random):
     """Return the parameters that the model starts from."""
     shapes = {"first": (4, 1, 3, 3), "second": (8, 4, 3, 3), "last": (10, 32)}
-    weights = {name: random.normal(0, np.sqrt(2 / np.prod(shape[1:])), shape) for name, shape in shapes.items()}
-    return weights | {f"{name} bias": np.zeros(shape[0]) for name, shape in shapes.items()}
+    model = {}
+    for name, shape in shapes.items():
+        model[name] = random.normal(0, np.sqrt(2 / np.prod(shape[1:])), shape)
+        model[f"{name} bias"] = np.zeros(shape[0])
+    return model
 
 
 def _scores(own, model, images):
@@ -324,12 +354,14 @@ def main(arguments=None):
 
 def _shown_learning(module):
     """Train the model with a reader's functions, and print how it went."""
-    print(f"\nAll of them hold. So they can learn: a model of your functions sees {_TRAINING} digits, {_EPOCHS} times.")
+    print(f"\nAll of them hold. So they can learn: a model of your functions sees {_TRAINING} digits, "
+          f"{_EPOCHS} times.")
     try:
         read, asked = trained(module)
     except Exception as error:
         print("\n".join(where_it_stopped(error)))
         return 1
     expected, _ = trained(courses_own(), say=lambda line: None)
-    print(f"It reads {read} of {asked} digits that it has not seen. With the course's own functions it is {expected}.")
+    print(f"It reads {read} of {asked} digits that it has not seen. With the course's own functions it is "
+          f"{expected}.")
     return 0

@@ -4,6 +4,7 @@
 Chapter "How an answer is checked" builds this module.
 """
 
+import itertools
 import json
 import os
 from collections import Counter
@@ -58,21 +59,12 @@ def recall():
     counts = {label: entry for label, entry in entries.items() if _is_count(entry)}
     if counts == found:
         return counts, ()
-    aside = next(place.with_name(f"{place.stem}.damaged{number}{place.suffix}") for number in _numbers()
-                 if not place.with_name(f"{place.stem}.damaged{number}{place.suffix}").exists())
+    names = (f"{place.stem}.damaged{number or ''}{place.suffix}" for number in itertools.count())
+    aside = next(place.with_name(name) for name in names if not place.with_name(name).exists())
     os.replace(place, aside)
     _write(place, counts)
-    return counts, (f"The file of your progress, {place.name}, was damaged. It was put aside as {aside.name}; "
-                    f"what could be read of it was kept ({len(counts)} exercises).",)
-
-
-def _numbers():
-    """Yield nothing, -2, -3 and so on, for the names of files."""
-    yield ""
-    number = 2
-    while True:
-        yield f"-{number}"
-        number += 1
+    return counts, (f"The file of your progress, {place.name}, was damaged. It was put aside as "
+                    f"{aside.name}; what could be read of it was kept ({len(counts)} exercises).",)
 
 
 def _write(place, counts):
@@ -113,8 +105,13 @@ def remember(label, right):
         entry["right" if right else "wrong"] += 1
         _write(place, counts)
     except OSError as error:
-        return (f"Your progress was not kept: {place.name}: {error.strerror or type(error).__name__}.",)
+        return (f"Your progress was not kept. {_trouble(place, error)}",)
     return said
+
+
+def _trouble(place, error):
+    """Return what is wrong with the file, in a sentence."""
+    return f"{place.name}: {error.strerror or type(error).__name__}."
 
 
 _SQUARE, _ROW, _TITLES = 16, 24, 236
@@ -172,7 +169,10 @@ def progress(part="", counts=None):
     """
     said = ()
     if counts is None:
-        counts, said = recall()
+        try:
+            counts, said = recall()
+        except OSError as error:
+            counts, said = {}, (_trouble(_place(), error),)
     parts = {}
     for label, record in exercises().items():
         if record["skeleton"] and record["part"].startswith(part):

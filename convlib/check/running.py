@@ -116,19 +116,21 @@ def where_it_stopped(error, arguments=None):
     if line:
         paragraphs.append(f"    {line}")
     if arguments:
-        paragraphs.append("It was called with " + ", ".join(map(_argument, arguments, arguments.values())) + ".")
+        called = ", ".join(map(_argument, arguments, arguments.values()))
+        paragraphs.append(f"It was called with {called}.")
     return tuple(paragraphs)
 
 
 def _last_own_line(error):
-    """Return the last place in the reader's own code that an error has passed, and the line that stands there."""
+    """Return the last place in the reader's own code that an error has passed, and its line of code."""
     place, line, trace = "", "", error.__traceback__
     while trace is not None:
         file = trace.tb_frame.f_code.co_filename
         # What begins with "<", like "<frozen importlib>", was not read from a file.
         if not file.startswith("<") and not file.startswith(_LIBRARIES):
             name = f" of {Path(file).name}" if Path(file).exists() else ""
-            place, line = f" in line {trace.tb_lineno}{name}", linecache.getline(file, trace.tb_lineno).strip()
+            place = f" in line {trace.tb_lineno}{name}"
+            line = linecache.getline(file, trace.tb_lineno).strip()
         trace = trace.tb_next
     return place, line
 

@@ -89,17 +89,22 @@ class Verdict:
 
     def _repr_html_(self):
         """Return the verdict for notebooks."""
-        first, *others = self.said or ("",)
-        parts = [f"<p><strong>{_HEADLINES[self.state]}</strong> {_marked(first)}</p>", *map(_html, others)]
-        if self.drawing is not None:
-            parts.append(self.drawing._repr_html_())
-        if self.hint and self.state == NOT_ATTEMPTED:
-            parts.append(_html(f"Hint: {self.hint}"))
-        elif self.hint:
-            parts.append(_folded("A hint", [self.hint]))
-        if self.values:
-            parts.append(_folded("What was expected", self.values))
-        return f'<div class="convlib-verdict" style="{_FRAME}">{"".join(parts)}</div>'
+        return f'<div class="convlib-verdict" style="{_FRAME}">{"".join(_parts(self))}</div>'
+
+
+def _parts(verdict):
+    """Return the parts of a verdict as HTML, one below the other."""
+    first, *others = verdict.said or ("",)
+    parts = [f"<p><strong>{_HEADLINES[verdict.state]}</strong> {_marked(first)}</p>", *map(_html, others)]
+    if verdict.drawing is not None:
+        parts.append(verdict.drawing._repr_html_())
+    if verdict.hint and verdict.state == NOT_ATTEMPTED:
+        parts.append(_html(f"Hint: {verdict.hint}"))
+    elif verdict.hint:
+        parts.append(_folded("A hint", [verdict.hint]))
+    if verdict.values:
+        parts.append(_folded("What was expected", verdict.values))
+    return parts
 
 
 @dataclass(frozen=True)
