@@ -3,14 +3,21 @@
 import ast
 import contextlib
 import io
+import re
+from collections import Counter
+from pathlib import Path
 
+import export
 import numpy as np
 import pytest
 
 from convlib import check
 from convlib.check import checker
-from convlib.check.exercises import cases, exercises, right_answers, right_function
+from convlib.check.catalogue import _expressed, mistakes_of
+from convlib.check.exercises import cases, exercises, problem_of, right_answers, right_function
+from convlib.check.problems import PROBLEMS
 
+ROOT = Path(__file__).parents[1]
 RECORDS = exercises()
 CHECKED = [label for label, record in RECORDS.items() if record["skeleton"]]
 CODED = [label for label in CHECKED if "function" in RECORDS[label]]
@@ -47,7 +54,7 @@ def test_a_skeleton_is_not_attempted(label, tmp_path):
 def test_a_solution_passes_its_own_checker(label):
     record = RECORDS[label]
     assert check.check(label, right_function(record)).state == "right"
-    assert len(cases(record)) >= 3
+    assert "tests" in record or len(cases(record)) >= 3
 
 
 @pytest.mark.parametrize("label", ANSWERED)
@@ -59,3 +66,39 @@ def test_right_values_pass_and_wrong_ones_do_not(label):
         for value, sentence in known:
             verdict = check.check(label, **right | {name: ast.literal_eval(value)})
             assert verdict.state == "wrong" and f"`{name}`: {sentence}" in verdict.said
+
+
+def test_every_exercise_of_a_chapter_is_here():
+    sources = [source for chapter in export.read_chapters(ROOT) for kind, source, _ in chapter.everything
+               if kind == "markdown"]
+    labels = [label for source in sources
+              for label in re.findall(r"^:::+ *\{exercise-start\}.*\n:label: *(\S+)", source, re.MULTILINE)]
+    assert sorted(labels) == sorted(RECORDS)
+
+
+def test_every_chapter_of_a_part_has_five_exercises_and_every_part_a_project():
+    parts = {chapter.path: part for chapter in export.read_chapters(ROOT)
+             if (part := export.parts_of(ROOT).get(chapter.path, "")).startswith("Part ")}
+    counts = Counter(record["chapter"] for record in RECORDS.values())
+    assert [path for path in parts if counts[Path(path).stem] < 5] == []
+    with_project = {record["part"] for record in RECORDS.values() if record["kind"] == "Project"}
+    assert set(parts.values()) <= with_project
+    for path in parts:
+        own = [record for record in RECORDS.values() if record["chapter"] == Path(path).stem]
+        assert len({record["stars"] for record in own}) > 1 and sum(not record["skeleton"] for record in own) <= 2
+
+
+@pytest.mark.parametrize("label", [label for label in CODED if "problem" in RECORDS[label]])
+def test_a_known_mistake_is_named_where_the_cases_can_tell(label):
+    record = RECORDS[label]
+    problem = problem_of(record, PROBLEMS)
+    named, wrong = [], 0
+    for mistake in mistakes_of(problem):
+        verdict = check.check(label, _expressed(mistake.function, problem, record["problem"]), keep=False)
+        if verdict.state == "right" or verdict.said[0].startswith("Your code stopped"):
+            continue  # what the exercise asks for does not show this mistake, or shows it by an error
+        wrong += 1
+        others = {other.sentence for other in mistakes_of(problem)} - {mistake.sentence}
+        assert verdict.said[0] not in others
+        named += [mistake.name] if verdict.said[0] == mistake.sentence else []
+    assert len(named) > wrong / 2

@@ -62,8 +62,7 @@ def exercises_text(chapters):
 
 def found(cells):
     """Yield the label of each exercise that has settings, and a function that makes its record."""
-    known = {}
-    where = None
+    known, where = [], None
     for kind, source, metadata in cells:
         if kind == "code" and where:
             where[1].append(source)
@@ -77,7 +76,7 @@ def found(cells):
             where, position = after(gate, known, settings), gate.end()
         if where:
             where[0](source[position:])
-    for exercise in known.values():
+    for exercise in known:
         if exercise.settings is not None:
             yield exercise.label, lambda exercise=exercise: record(exercise)
 
@@ -88,13 +87,12 @@ def after(gate, known, settings):
     if what == "exercise" and end == "start":
         label = LABEL.search(options)
         exercise = Exercise(label[1] if label else f"with the title {title!r}", title, settings)
-        known[exercise.label] = exercise
+        known.append(exercise)
         return adder(exercise, "text"), []
     if what == "exercise" and known:
-        return lambda text: None, list(known.values())[-1].between
-    if end == "start" and title in known:
-        return adder(known[title], "solution_text"), known[title].solution
-    return None
+        return lambda text: None, known[-1].between
+    solved = [exercise for exercise in known if end == "start" and exercise.label == title]
+    return (adder(solved[-1], "solution_text"), solved[-1].solution) if solved else None
 
 
 def adder(exercise, part):

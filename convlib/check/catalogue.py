@@ -8,17 +8,17 @@ this module.
 
 import copy
 from collections.abc import Callable
+from itertools import combinations
 from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
 
-from convlib import reference
 from convlib.check.problems import PROBLEMS
 
 __all__ = [
-    "Mistake", "right", "MISTAKES", "mistakes_of", "known_mistake", "close_to", "describe", "Grade",
-    "grade_test",
+    "Mistake", "right", "MISTAKES", "mistakes_of", "known_mistake", "close_to", "describe",
+    "confused", "Grade", "grade_test",
 ]
 
 
@@ -102,11 +102,10 @@ def _first_for_all(array):
 
 _LOOKING = (
     ("kernel turned", lambda grid, kernel, padding: (grid, _turned(kernel), padding),
-     "The kernel is turned by half a turn: its first weight meets the last neuron of the window, and its last "
-     "weight the first.",
+     "The kernel is turned by half a turn: its first weight meets the last neuron of the window.",
      "Which neuron of the window does the upper left weight meet? Compare the signs in front of u and v."),
     ("rows and columns swapped", lambda grid, kernel, padding: (grid, _swapped(kernel), padding),
-     "Rows and columns of the kernel are swapped: the weight for the neuron on the right meets the one below.",
+     "Rows and columns of the kernel are swapped: the weight for the right neighbour meets the lower one.",
      "Read the two indices of the kernel aloud: which one counts rows, and which one columns?"),
     ("zeros outside missing", lambda grid, kernel, padding: (grid, kernel, 0),
      "The zeros around the grid are missing: the kernel stays inside, and the output is too small.",
@@ -115,8 +114,8 @@ _LOOKING = (
      "The padding is taken as 1, whatever it is: right for the house, wrong for layers with another padding.",
      "Look for a 1 (or a 2) in your code that should be computed from the padding."),
     ("zeros on one side only", lambda grid, kernel, padding: (_pad(grid, (0, 2 * padding)), kernel, 0),
-     "All zeros lie below and on the right: the window begins at the neuron itself, and all is moved by the padding.",
-     "Where in the grid does the window of output (0, 0) begin? It should begin outside."),
+     "All zeros lie below and on the right: the window of output (0, 0) begins inside the grid.",
+     "Where should the first window begin, inside the grid or outside?"),
 )
 
 
@@ -130,7 +129,8 @@ _LOOKING_AT_EDGES = (
     ("kernel taken as square", lambda grid, kernel, padding: (grid, _as_square(kernel), padding),
      "The kernel is taken as square: columns beyond the number of its rows are never used.",
      "How far does the loop over v run, and where does this limit come from?"),
-    ("last row and column of the kernel forgotten", lambda grid, kernel, padding: (grid, _trimmed(kernel), padding),
+    ("last row and column of the kernel forgotten",
+     lambda grid, kernel, padding: (grid, _trimmed(kernel), padding),
      "The last row and the last column of the kernel are never used: a loop ends one too early.",
      "Which numbers does range(n - 1) give? Count the products of one neuron."),
     ("last row and column of the output missing",
@@ -158,8 +158,7 @@ _FORWARD = tuple(mistake for row in (*_LOOKING, *_LOOKING_AT_EDGES) for mistake 
 _LAYER = tuple(Mistake("conv2d", *row) for row in (
     ("channel axes swapped", lambda image, weight, bias, padding=0:
         right.conv2d(image, weight.swapaxes(0, 1), bias, padding),
-     "The two channel axes of the weights are swapped: the kernel from input i to output o is looked up the other "
-     "way round.",
+     "The two channel axes of the weights are swapped: output o finds the kernels of another output.",
      "The shape of the weights is (K, C, kh, kw). Which of your two indices counts output channels?"),
     ("last input channel only", lambda image, weight, bias, padding=0:
         right.conv2d(image[..., -1:, :, :], weight[:, -1:], bias, padding),
@@ -175,7 +174,7 @@ _LAYER = tuple(Mistake("conv2d", *row) for row in (
      "The kernel has two channel indices, o and i. Does your code use both?"),
     ("channels averaged", lambda image, weight, bias, padding=0:
         right.conv2d(image / weight.shape[1], weight, bias, padding),
-     "The input channels are averaged instead of added up: without the bias, the output is too small by their number.",
+     "The input channels are averaged instead of added up.",
      "Compare with the formula: is there anything to divide by?"),
     ("bias forgotten", lambda image, weight, bias, padding=0: right.conv2d(image, weight, 0 * bias, padding),
      "The bias is missing: all numbers of an output channel are off by the same amount.",
@@ -193,8 +192,11 @@ _LAYER = tuple(Mistake("conv2d", *row) for row in (
 def _input_grad_with(taken):
     """The flow at the input, gathered as with another padding."""
     def input_grad(input_shape, weight, grad_output, padding=0):
-        places = (input_shape[axis] + 2 * taken - weight.shape[axis] + 1 for axis in (-2, -1))
-        return right.conv2d_input_grad(input_shape, weight, _fitted(grad_output, *places), taken)
+        *front, rows, columns = input_shape
+        larger = *front, rows + grad_output.shape[-2], columns + grad_output.shape[-1]  # no flow gets lost
+        places = (larger[axis] + 2 * taken - weight.shape[axis] + 1 for axis in (-2, -1))
+        flow = _fitted(grad_output, *places)
+        return right.conv2d_input_grad(larger, weight, flow, taken)[..., :rows, :columns]
 
     return input_grad
 
@@ -209,14 +211,14 @@ def _ring_not_cut_off(input_shape, weight, grad_output, padding=0):
 _INPUT_GRAD_PLACES = tuple(Mistake("conv2d_input_grad", *row) for row in (
     ("kernel not turned", lambda input_shape, weight, grad_output, padding=0:
         right.conv2d_input_grad(input_shape, _turned(weight), grad_output, padding),
-     "The kernel is not turned: the flow of an output goes to the neuron opposite the one that it has looked at.",
+     "The kernel is not turned: flow goes to the neuron opposite the one that the output has looked at.",
      "Through which weight did output (p, q) see input (r, s)? The same weight carries the flow back."),
     ("flow turned, too", lambda input_shape, weight, grad_output, padding=0:
         right.conv2d_input_grad(input_shape, weight, _turned(grad_output), padding),
-     "The grids of the learning flow are turned: what the last output learns arrives where the first one looked.",
+     "The grids of the flow are turned: what the last output learns arrives where the first one looked.",
      "How many things are turned in your code? Only the kernel turns."),
     ("padding taken as 1", _input_grad_with(1),
-     "The padding is taken as 1, whatever it is: right for the house; with another padding the flow arrives shifted.",
+     "The padding is taken as 1, whatever it is: with another padding the flow arrives shifted.",
      "Look for a 1 (or a 2) in your code that should be computed from the padding."),
     ("padding forgotten", _input_grad_with(0),
      "The padding is forgotten: the flow arrives too far down and too far to the right.",
@@ -234,7 +236,7 @@ _INPUT_GRAD_TERMS = tuple(Mistake("conv2d_input_grad", *row) for row in (
      "Read the last two indices of the weight aloud: which one counts rows, and which one columns?"),
     ("channel axes swapped", lambda input_shape, weight, grad_output, padding=0:
         right.conv2d_input_grad(input_shape, weight.swapaxes(0, 1), grad_output, padding),
-     "The two channel axes of the weights are swapped: the flow of output o comes back through the kernel of input o.",
+     "The two channel axes of the weights are swapped: flow comes back through the wrong kernels.",
      "The shape of the weights is (K, C, kh, kw), on the way back as well. Which index counts outputs?"),
     ("kernel taken as square", lambda input_shape, weight, grad_output, padding=0:
         right.conv2d_input_grad(input_shape, _as_square(weight), grad_output, padding),
@@ -247,7 +249,7 @@ _INPUT_GRAD_TERMS = tuple(Mistake("conv2d_input_grad", *row) for row in (
     ("top row of the flow forgotten", lambda input_shape, weight, grad_output, padding=0:
         right.conv2d_input_grad(input_shape, weight, _without_top_row(grad_output), padding),
      "The top row of the learning flow is left out: the inputs at the top learn too little.",
-     "With which row does the loop over the outputs begin? What is asked about row 0, above 0 or at least 0?"),
+     "With which row do the outputs begin? Is row 0 asked to be above 0, or at least 0?"),
     ("last output channel only", lambda input_shape, weight, grad_output, padding=0:
         right.conv2d_input_grad(input_shape, weight[-1:], grad_output[..., -1:, :, :], padding),
      "Only the flow of the last output channel arrives: each channel replaces the one before.",
@@ -275,14 +277,14 @@ _WEIGHT_GRAD_PLACES = tuple(Mistake("conv2d_weight_grad", *row) for row in (
      "Here nothing turns. Which neuron did the upper left weight meet when output (p, q) was computed?"),
     ("flow turned", lambda image, weight_shape, grad_output, padding=0:
         right.conv2d_weight_grad(image, weight_shape, _turned(grad_output), padding),
-     "The grids of the learning flow are turned: the first output's flow meets what the last output has seen.",
+     "The grids of the flow are turned: the first output's flow meets what the last output has seen.",
      "Here nothing turns. Which part of the image did output (0, 0) look at?"),
     ("rows and columns swapped", lambda image, weight_shape, grad_output, padding=0:
         _swapped(right.conv2d_weight_grad(image, weight_shape, grad_output, padding)),
      "Rows and columns of the result are swapped.",
      "Read the last two indices of the result aloud: which one counts rows, and which one columns?"),
     ("padding taken as 1", _weight_grad_with(1),
-     "The padding is taken as 1, whatever it is: right for the house; with another padding the windows lie elsewhere.",
+     "The padding is taken as 1, whatever it is: with another padding the windows lie elsewhere.",
      "Look for a 1 (or a 2) in your code that should be computed from the padding."),
     ("padding forgotten", _weight_grad_with(0),
      "The padding is forgotten: each flow meets neurons too far down and too far to the right.",
@@ -322,7 +324,7 @@ _WEIGHT_GRAD_TERMS = tuple(Mistake("conv2d_weight_grad", *row) for row in (
      "Is the gradient set to zero, or set anew, inside the loop over the images?"),
     ("images averaged", lambda image, weight_shape, grad_output, padding=0:
         right.conv2d_weight_grad(image, weight_shape, grad_output, padding) / _images(image),
-     "The sum over the images is divided by their number. If a mean is wanted, the loss has taken it already.",
+     "The sum over the images is divided by their number. If a mean is wanted, the loss has taken it.",
      "Look for a mean, or a division by the number of images."),
 ))
 
@@ -342,10 +344,10 @@ _BIAS_GRAD = tuple(Mistake("conv2d_bias_grad", *row) for row in (
      "The flow is averaged over places and images; it should be added up.",
      "A bias has an impact on every place of its grid. Does a larger grid teach it more, or the same?"),
     ("images averaged", lambda grad_output: right.conv2d_bias_grad(grad_output) / _images(grad_output),
-     "The sum over the images is divided by their number. If a mean is wanted, the loss has taken it already.",
+     "The sum over the images is divided by their number. If a mean is wanted, the loss has taken it.",
      "Look for a mean, or a division by the number of images."),
     ("images kept apart", lambda grad_output: grad_output.sum(axis=(-2, -1)),
-     "The images of a batch are kept apart: there is a row for each, where one number for each bias is wanted.",
+     "The images of a batch are kept apart: there is a row for each, where one for all is wanted.",
      "All images share the same biases. Which axis is still there?"),
     ("last image only", lambda grad_output: right.conv2d_bias_grad(_last_image(grad_output)),
      "Only the last image of the batch counts: it replaces what the others have told.",
@@ -356,7 +358,8 @@ _BIAS_GRAD = tuple(Mistake("conv2d_bias_grad", *row) for row in (
     ("first place only", lambda grad_output: right.conv2d_bias_grad(_only_place(grad_output, (0, 0))),
      "Only the first place of each grid counts.",
      "Does your loop come to its end? Look at how far a return or a line is indented."),
-    ("top row of the flow forgotten", lambda grad_output: right.conv2d_bias_grad(_without_top_row(grad_output)),
+    ("top row of the flow forgotten", lambda grad_output:
+        right.conv2d_bias_grad(_without_top_row(grad_output)),
      "The top row of the flow is left out of the sum.",
      "With which row does the loop begin?"),
 ))
@@ -387,7 +390,7 @@ _RELU_GRAD = tuple(Mistake("relu_grad", *row) for row in (
      "The flow gets through where the input is exactly 0; by the convention of the course it stops there.",
      "What does your comparison say about 0 itself?"),
     ("flow's own sign", lambda values, grad_output: right.relu(grad_output),
-     "The flow is cut where the *flow* is below 0; what counts is the input.",
+     "The flow is cut where it is below 0 itself; what counts is the input.",
      "Who decided on the way forward what gets through? The same one decides on the way back."),
     ("both signs", lambda values, grad_output: right.relu_grad(values, right.relu(grad_output)),
      "The flow gets through only where input and flow are both above 0.",
@@ -434,13 +437,14 @@ _MAX_POOL = tuple(Mistake("max_pool2d", *row) for row in (
     ("largest by size", lambda image, kernel_size: right.max_pool2d(abs(image), kernel_size),
      "The sign is ignored: -9 wins against 3.",
      "Which of -9 and 3 is larger?"),
-    ("stride taken as 1", lambda image, kernel_size: reference.max_pool2d(image, kernel_size, stride=1),
+    ("stride taken as 1", lambda image, kernel_size: np.lib.stride_tricks.sliding_window_view(
+        image, (kernel_size, kernel_size), axis=(-2, -1)).max(axis=(-2, -1)),
      "The windows overlap: each begins one neuron after the one before, and the output is too large.",
      "How far is it from the start of one window to the next?"),
     ("incomplete windows kept", lambda image, kernel_size: right.max_pool2d(
         np.pad(image, [(0, 0)] * (image.ndim - 2) + [(0, -side % kernel_size) for side in image.shape[-2:]],
                constant_values=-np.inf), kernel_size),
-     "Windows that stick out at the end are kept: where the sides do not divide evenly, the output is too large.",
+     "Windows that stick out at the end are kept: where sides do not divide evenly, the output is too large.",
      "How many complete windows of 2 fit into a row of 7?"),
     ("last row and column of the window forgotten", lambda image, kernel_size:
         _windows(image, kernel_size)[..., :-1, :-1].max(axis=(-2, -1)),
@@ -474,15 +478,16 @@ _MAX_POOL_GRAD = tuple(Mistake("max_pool2d_grad", *row) for row in (
      "Where several numbers of a window are the largest, each of them gets the whole flow.",
      "One output hands its flow to one input. Which of equals has won on the way forward?"),
     ("last of ties", _to_last_winner,
-     "Where several numbers of a window are the largest, the last of them gets the flow; it belongs to the first.",
-     "What does your comparison do with a number that is *equal* to the best one so far?"),
+     "Where several numbers of a window are the largest, the flow goes to the last, not to the first.",
+     "What does your comparison do with a number that is equal to the best one so far?"),
     ("flow shared equally", _shared(lambda windows: np.ones_like(windows) / windows.shape[-1] ** 2),
      "Every number of a window gets an equal share of the flow: so does the mean, not the maximum.",
      "If a number that is not the largest moves a little, does the output move?"),
     ("whole flow for all", _shared(np.ones_like),
      "Every number of a window gets the whole flow.",
      "If a number that is not the largest moves a little, does the output move?"),
-    ("flow to the first place", _shared(lambda windows: np.ones_like(windows) * _fitted(np.ones((1, 1)), *windows.shape[-2:])),
+    ("flow to the first place",
+     _shared(lambda windows: _fitted(np.ones_like(windows[..., :1, :1]), *windows.shape[-2:])),
      "The flow always goes to the upper left number of the window, whoever is the largest.",
      "Where has the largest number stood? The way back must find this place again."),
     ("flow to the smallest", lambda image, kernel_size, grad_output:
@@ -502,13 +507,13 @@ _MAX_POOL_GRAD = tuple(Mistake("max_pool2d_grad", *row) for row in (
 
 _LINEAR = tuple(Mistake("linear", *row) for row in (
     ("weight not transposed", lambda inputs, weight, bias: inputs @ weight + bias,
-     "The weights are used with their axes swapped: it shows where a layer has as many inputs as outputs, and "
-     "elsewhere nothing fits.",
+     "The weights are used with their axes swapped: it fits only where there are as many inputs as outputs.",
      "A row of the weights belongs to one output. Which axis must meet the inputs?"),
     ("bias forgotten", lambda inputs, weight, bias: right.linear(inputs, weight, 0 * bias),
      "The biases are missing: each output is off by the same amount for all images.",
      "By how much is the output off, and where have you seen this number?"),
-    ("bias added for each input", lambda inputs, weight, bias: right.linear(inputs, weight, weight.shape[1] * bias),
+    ("bias added for each input", lambda inputs, weight, bias:
+        right.linear(inputs, weight, weight.shape[1] * bias),
      "The bias is added once for each input; it belongs to the output, and is added once.",
      "Inside which loop does the bias stand?"),
     ("bias subtracted", lambda inputs, weight, bias: right.linear(inputs, weight, -bias),
@@ -527,12 +532,13 @@ _LINEAR = tuple(Mistake("linear", *row) for row in (
 
 
 _LINEAR_GRADS = tuple(Mistake(*row) for row in (
-    ("linear_weight_grad", "transposed", lambda inputs, grad_output: right.linear_weight_grad(inputs, grad_output).T,
+    ("linear_weight_grad", "transposed", lambda inputs, grad_output:
+        right.linear_weight_grad(inputs, grad_output).T,
      "The axes of the result are swapped: a row for each input, where a row for each output is wanted.",
      "The result has the shape of the weights, (outputs, inputs)."),
     ("linear_weight_grad", "images averaged", lambda inputs, grad_output:
         right.linear_weight_grad(inputs, grad_output) / len(inputs),
-     "The sum over the images is divided by their number. If a mean is wanted, the loss has taken it already.",
+     "The sum over the images is divided by their number. If a mean is wanted, the loss has taken it.",
      "Look for a mean, or a division by the number of images."),
     ("linear_weight_grad", "last image only", lambda inputs, grad_output:
         right.linear_weight_grad(inputs[-1:], grad_output[-1:]),
@@ -540,11 +546,10 @@ _LINEAR_GRADS = tuple(Mistake(*row) for row in (
      "Is the gradient set to zero, or set anew, inside the loop over the images?"),
     ("linear_weight_grad", "sums multiplied", lambda inputs, grad_output:
         np.outer(grad_output.sum(axis=0), inputs.sum(axis=0)),
-     "Inputs and flows are added up first, and multiplied then: the flow of one image meets the inputs of another.",
+     "Inputs and flows are added up first and multiplied then: the flow of one image meets other images.",
      "Which comes first, the product of an image, or the sum over the images?"),
     ("linear_input_grad", "weight transposed", lambda weight, grad_output: grad_output @ weight.T,
-     "The weights are used as on the way forward: it shows where a layer has as many inputs as outputs, and "
-     "elsewhere nothing fits.",
+     "The weights are used as on the way forward: it fits only where there are as many inputs as outputs.",
      "Which axis of the weights must meet the flow of the outputs?"),
     ("linear_input_grad", "last output only", lambda weight, grad_output:
         right.linear_input_grad(weight[-1:], grad_output[:, -1:]),
@@ -552,11 +557,11 @@ _LINEAR_GRADS = tuple(Mistake(*row) for row in (
      "An input has impacts on all outputs. Is what they tell it added up?"),
     ("linear_input_grad", "images added up", lambda weight, grad_output: np.broadcast_to(
         right.linear_input_grad(weight, grad_output).sum(axis=0), (len(grad_output), weight.shape[1])),
-     "The flows of all images are added up, and each image gets the sum. Only parameters add up over a batch.",
+     "The flows of all images are added up, and each image gets the sum. Only parameters add up.",
      "Has one image an impact on the outputs of another?"),
     ("linear_input_grad", "images averaged", lambda weight, grad_output:
         right.linear_input_grad(weight, grad_output) / len(grad_output),
-     "The flow is divided by the number of images. If a mean is wanted, the loss has taken it already.",
+     "The flow is divided by the number of images. If a mean is wanted, the loss has taken it.",
      "Look for a mean, or a division by the number of images."),
 ))
 
@@ -587,7 +592,8 @@ _SOFTMAX = tuple(Mistake("softmax", *row) for row in (
     ("powers not divided", _powers,
      "The powers are not divided by their sum: the results do not add up to 1.",
      "What do the probabilities of one image add up to?"),
-    ("divided by the largest", lambda scores: right.softmax(scores) / right.softmax(scores).max(-1, keepdims=True),
+    ("divided by the largest", lambda scores:
+        right.softmax(scores) / right.softmax(scores).max(axis=-1, keepdims=True),
      "The powers are divided by the largest one, not by their sum: the best class always gets 1.",
      "After the shift one more step is missing. What do the results add up to?"),
     ("scores divided by their sum", lambda scores: np.divide(
@@ -637,7 +643,8 @@ _CROSS_ENTROPY = tuple(Mistake("cross_entropy", *row) for row in (
     ("logarithm to base 2", lambda scores, labels: right.cross_entropy(scores, labels) / np.log(2),
      "The logarithm is that to base 2: all losses are too large by the same factor.",
      "Which logarithm undoes the powers of softmax?"),
-    ("softmax over the wrong axis", lambda scores, labels: -np.mean(np.log(_at(right.softmax(scores.T).T, labels))),
+    ("softmax over the wrong axis", lambda scores, labels:
+        -np.mean(np.log(_at(right.softmax(scores.T).T, labels))),
      "The probabilities add up to 1 over the images, not over the classes.",
      "Which axis counts the classes?"),
     ("not shifted", lambda scores, labels: -np.mean(np.log(_at(_powers_over_their_sum(scores), labels))),
@@ -661,7 +668,8 @@ _CROSS_ENTROPY_GRAD = tuple(Mistake("cross_entropy_grad", *row) for row in (
         right.cross_entropy_grad(scores, labels) * len(labels),
      "The flow is too large by the number of images: the loss is a mean.",
      "By how much does a mean move if one of its terms moves by 1?"),
-    ("divided by all scores", lambda scores, labels: right.cross_entropy_grad(scores, labels) / scores.shape[1],
+    ("divided by all scores", lambda scores, labels:
+        right.cross_entropy_grad(scores, labels) / scores.shape[1],
      "The flow is divided by the number of all scores, not by the number of images.",
      "How many surprises does the loss take the mean of?"),
     ("sign turned", lambda scores, labels: -right.cross_entropy_grad(scores, labels),
@@ -669,7 +677,7 @@ _CROSS_ENTROPY_GRAD = tuple(Mistake("cross_entropy_grad", *row) for row in (
      "If the score of the right class grows, does the loss grow?"),
     ("scores instead of probabilities", lambda scores, labels:
         _less(scores, np.arange(len(labels)), labels) / len(labels),
-     "1 is subtracted from the scores; it belongs to the probabilities.",
+     "The 1 is subtracted from the scores; it belongs to the probabilities.",
      "Which function lies between the scores and the loss?"),
     ("right class only", lambda scores, labels: np.where(
         np.arange(scores.shape[1]) == labels[:, np.newaxis], right.cross_entropy_grad(scores, labels), 0),
@@ -677,8 +685,8 @@ _CROSS_ENTROPY_GRAD = tuple(Mistake("cross_entropy_grad", *row) for row in (
      "Does the probability of the right class change if the score of another one grows?"),
     ("columns instead of places", lambda scores, labels:
         _less(right.softmax(scores), slice(None), labels) / len(labels),
-     "1 is subtracted in whole columns: the labels choose columns for all images.",
-     "How many numbers should 1 be subtracted from? Each row has its own column."),
+     "The 1 is subtracted in whole columns: the labels choose columns for all images.",
+     "From how many numbers should 1 be subtracted? Each row has its own column."),
     ("softmax over the wrong axis", lambda scores, labels:
         _less(right.softmax(scores.T).T, np.arange(len(labels)), labels) / len(labels),
      "The probabilities add up to 1 over the images, not over the classes.",
@@ -710,7 +718,7 @@ _SGD_STEP = tuple(Mistake("sgd_step", *row) for row in (
         right.sgd_step(parameter, np.sign(gradient), learning_rate),
      "All numbers move by the same length: only the sign of the gradient is used.",
      "Should a steep direction get a longer step?"),
-    ("parameter shrinks", lambda parameter, gradient, learning_rate:
+    ("step times parameter", lambda parameter, gradient, learning_rate:
         right.sgd_step(parameter, gradient * parameter, learning_rate),
      "The step is multiplied by the parameter, too: a parameter that is 0 never moves.",
      "Which two numbers does the length of the step depend on?"),
@@ -757,13 +765,17 @@ def _expressed(function, problem, express):
 
 
 def _tried(function, problem, cases, express):
-    """For each case in which the function returns numbers: the case, the numbers, the right ones."""
+    """For each case in which the function returns numbers: the case, the numbers, the right ones.
+
+    The small cases come first: most mistakes can be ruled out by them.
+    """
     mistakes_of(problem)  # refuses a problem that does not exist
     if cases is None:
         cases = PROBLEMS[problem].cases(np.random.default_rng(0))
     judge = _expressed(getattr(right, problem), problem, express)
     results = [(case, _result(function, case)) for case in cases]
-    return [(case, result, _result(judge, case)) for case, result in results if result is not None]
+    tried = [(case, result, _result(judge, case)) for case, result in results if result is not None]
+    return sorted(tried, key=lambda each: each[1].size)
 
 
 def _wrong(tried):
@@ -774,6 +786,19 @@ def _wrong(tried):
 def _does(mistake, express, case, result):
     """Whether a mistake gives this result in this case."""
     return _agree(result, _result(_expressed(mistake.function, mistake.problem, express), case))
+
+
+def _named(problem, express, tried):
+    """The one mistake that gives all these results; None if none or several do."""
+    found = [mistake for mistake in mistakes_of(problem)
+             if all(_does(mistake, express, case, result) for case, result, _ in tried)]
+    return found[0] if len(found) == 1 else None
+
+
+def _close(problem, express, wrong):
+    """The mistakes that give one of these results at least."""
+    return tuple(mistake for mistake in mistakes_of(problem)
+                 if any(_does(mistake, express, case, result) for case, result in wrong))
 
 
 def known_mistake(function, problem, cases=None, express=None):
@@ -807,11 +832,7 @@ def known_mistake(function, problem, cases=None, express=None):
     Source: chapter "A catalogue of mistakes".
     """
     tried = _tried(function, problem, cases, express)
-    if not _wrong(tried):
-        return None
-    found = [mistake for mistake in mistakes_of(problem)
-             if all(_does(mistake, express, case, result) for case, result, _ in tried)]
-    return found[0] if len(found) == 1 else None
+    return _named(problem, express, tried) if _wrong(tried) else None
 
 
 def close_to(function, problem, cases=None, express=None):
@@ -819,9 +840,7 @@ def close_to(function, problem, cases=None, express=None):
 
     The arguments are those of `known_mistake`. Source: chapter "A catalogue of mistakes".
     """
-    wrong = _wrong(_tried(function, problem, cases, express))
-    return tuple(mistake for mistake in mistakes_of(problem)
-                 if any(_does(mistake, express, case, result) for case, result in wrong))
+    return _close(problem, express, _wrong(_tried(function, problem, cases, express)))
 
 
 def describe(function, problem, cases=None, express=None):
@@ -829,18 +848,35 @@ def describe(function, problem, cases=None, express=None):
 
     The arguments are those of `known_mistake`. Source: chapter "A catalogue of mistakes".
     """
-    arguments = function, problem, cases, express
-    tried = _tried(*arguments)
+    tried = _tried(function, problem, cases, express)
     if not tried:
         return "In no case did it return numbers."
-    if not _wrong(tried):
+    wrong = _wrong(tried)
+    if not wrong:
         return f"Right, in all {len(tried)} cases in which it returned numbers."
-    mistake = known_mistake(*arguments)
+    mistake = _named(problem, express, tried)
     if mistake:
         return f"{mistake.sentence} {mistake.hint}"
-    names = " or ".join(f"'{each.name}'" for each in close_to(*arguments))
-    close = f" Some of its results are those of {names}: perhaps there are two mistakes at once." if names else ""
-    return f"This is not one known mistake.{close}"
+    names = " or ".join(f"'{each.name}'" for each in _close(problem, express, wrong))
+    both = f" Some of its results are those of {names}: perhaps there are two mistakes at once."
+    return f"This is not one known mistake.{both if names else ''}"
+
+
+def confused(problem, cases):
+    """Return the pairs of names of a problem's mistakes that these cases do not tell apart.
+
+    The right function takes part, as "right". A case in which one of the two functions stops
+    with an error is no difference: `known_mistake` leaves it out as well. Source: chapter "A
+    catalogue of mistakes".
+    """
+    functions = {"right": PROBLEMS[problem].right}
+    functions |= {mistake.name: mistake.function for mistake in mistakes_of(problem)}
+    results = {name: [_result(function, case) for case in cases] for name, function in functions.items()}
+    return [
+        pair for pair in combinations(results, 2)
+        if all(one is None or other is None or _agree(one, other)
+               for one, other in zip(*map(results.get, pair), strict=True))
+    ]
 
 
 class Grade(NamedTuple):
@@ -871,7 +907,8 @@ def _shown_by(mistake):
 def _complaint(test, function):
     """The error by which a test complains about a function, or None."""
     try:
-        test(function)
+        with np.errstate(all="ignore"):
+            test(function)
     except Exception as error:  # of any kind: a function that stops with an error is caught, too
         return error
     return None
@@ -911,9 +948,11 @@ def grade_test(test, problem):
 
     alarm = _complaint(test, watched)
     if alarm is None and not calls:
-        return Grade("not attempted", "Not attempted yet: the test never calls the function that it is given.")
+        return Grade("not attempted", "Not attempted yet: the test never calls the function it is given.")
     if alarm is not None:
-        return Grade("wrong", f"A false alarm: the right {problem} does not pass. {type(alarm).__name__}: {alarm}")
+        reason = f"{type(alarm).__name__}: {alarm}"
+        return Grade("wrong", f"A false alarm: the right {problem} does not pass. {reason}")
     missed = tuple(each for each in mistakes if _complaint(test, each.function) is None)
-    caught = f"The right {problem} passes; {len(mistakes) - len(missed)} of {len(mistakes)} mistakes are caught."
+    count = f"{len(mistakes) - len(missed)} of {len(mistakes)}"
+    caught = f"The right {problem} passes; {count} mistakes are caught."
     return Grade("wrong", f"{caught} These get through:", missed) if missed else Grade("right", caught)

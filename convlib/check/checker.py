@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from convlib.check.catalogue import close_to, grade_test, known_mistake
+from convlib.check.catalogue import _does, _tried, close_to, grade_test, known_mistake
 from convlib.check.comparing import described, difference, ended, same_value, why_not
+from convlib.check.diagnosis import diagnose
 from convlib.check.exercises import cases, exercise, known_wrong, problem_of, right_answers, right_function
 from convlib.check.problems import PROBLEMS
 from convlib.check.progress import remember
@@ -20,12 +21,6 @@ __all__ = ["Task", "judged", "check", "task_of", "hint", "solution", "values"]
 
 
 # Chapter "How an answer is checked" (chapters/checking.ipynb)
-
-try:
-    from convlib.check.diagnosis import diagnose
-except ImportError:
-    def diagnose(function, right, arguments):
-        return None
 
 _SEEDS = (0, 1, 2)
 
@@ -106,26 +101,34 @@ def _explained(label, different, function, task, compared):
     said, hint, drawing = [], "", None
     mistake = finding = None
     known = function, task.problem, all_cases, task.express
-    if task.problem and different.kind != "type":
+    has_numbers = different.kind != "type"
+    if has_numbers and task.problem:
         mistake = known_mistake(*known)
     if mistake:
         said, hint = [mistake.sentence], mistake.hint
-    elif different.kind == "numbers" and (finding := diagnose(function, task.right, arguments)):
+    elif has_numbers and isinstance(expected, np.ndarray):
+        finding = diagnose(function, task.right, arguments)
+    if finding:
         said, hint, drawing = [finding.sentence], finding.hint, finding.drawing
     said.append(different.sentence)
-    if task.problem and not mistake and different.kind != "type":
-        said.append(_not_one(close_to(*known)))
+    if has_numbers and task.problem and not mistake:
+        said.append(_not_one(known))
     shown = (*_shown_arguments(arguments), *_shown("Expected", expected), *_shown("Returned", found))
     return Verdict(label, WRONG, tuple(said), hint, shown, drawing)
 
 
-def _not_one(close):
-    """Return that no mistake of the catalogue explains all results, and which explain some."""
-    if not close:
-        return "This is not one of the known mistakes."
-    names = " or ".join(f"'{mistake.name}'" for mistake in close)
-    return (f"This is not one known mistake alone. Some results are those of {names}: "
-            "perhaps there are two at once.")
+def _not_one(known):
+    """Return that not one mistake of the catalogue explains the results, and which come close."""
+    function, problem, all_cases, express = known
+    close = close_to(*known)
+    tried = [(case, result) for case, result, _ in _tried(*known)]
+    alike = [each for each in close if all(_does(each, express, case, result) for case, result in tried)]
+    names = " or ".join(f"'{mistake.name}'" for mistake in (alike or close)[:3])
+    if alike:
+        return f"It could be one of several known mistakes, {names}: these cases cannot tell which."
+    if close:
+        return f"This is not one known mistake alone. Some results are those of {names}: are there two at once?"
+    return "This is not one of the known mistakes."
 
 
 def _changes(found, expected):
@@ -304,7 +307,7 @@ def hint(label):
     """
     hints = exercise(label)["hints"]
     level = _hints_shown[label] = min(_hints_shown.get(label, 0) + 1, len(hints))
-    return Note(f"Hint {level} of {len(hints)}: {hints[level - 1]}")
+    return Note((f"Hint {level} of {len(hints)}: {hints[level - 1]}",))
 
 
 def solution(label):
@@ -326,7 +329,7 @@ def solution(label):
     """
     record = exercise(label)
     code = ["```python", *record["solution"], "```"] if record["solution"] else []
-    return Note("\n".join([*record["solution_text"], "", *code]).strip())
+    return Note(markdown="\n".join([*record["solution_text"], "", *code]).strip())
 
 
 def values(label):
@@ -352,10 +355,9 @@ def values(label):
     """
     record = exercise(label)
     if "answers" in record:
-        return Note("\n\n".join(_expressions(record)))
+        return Note(_expressions(record))
     if "cases" not in record:
         raise ValueError(f"label: the exercise {label} has no expected values; see solution({label!r})")
     task = task_of(record)
     arguments = task.cases(_SEEDS[0])[0]
-    parts = (*_shown_arguments(arguments), *_shown("Expected", run(task.right, arguments).result))
-    return Note("\n\n".join(parts))
+    return Note((*_shown_arguments(arguments), *_shown("Expected", run(task.right, arguments).result)))

@@ -126,11 +126,11 @@ def load(path):
         code = compile(path.read_bytes(), str(path.resolve()), "exec", dont_inherit=True)
     except OSError as error:
         raise OwnLayerError(f"{path}: cannot be read: {error.strerror}.") from error
-    except SyntaxError as error:
-        place, line = f"{path.name}, line {error.lineno}", (error.text or "").strip()
-        raise OwnLayerError(f"{place}: is not Python: {error.msg}.\n    {line}") from error
-    except ValueError as error:
-        raise OwnLayerError(f"{path.name}: is not Python: {error}.") from error
+    except (SyntaxError, ValueError) as error:  # which of them a null byte is depends on the version
+        place = f", line {error.lineno}" if getattr(error, "lineno", None) else ""
+        line = f"\n    {error.text.strip()}" if getattr(error, "text", None) else ""
+        reason = getattr(error, "msg", error)
+        raise OwnLayerError(f"{path.name}{place}: is not Python: {reason}.{line}") from error
     sys.modules[module.__name__] = module  # dataclasses look there
     sys.path.insert(0, str(path.resolve().parent))
     try:

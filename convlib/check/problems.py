@@ -31,7 +31,7 @@ class Problem(NamedTuple):
     chapter: str
 
 
-# Shapes of image and weight, and the padding. Two sizes that could be confused differ in at least one of them.
+# Shapes of image and weight, and the padding. Sizes that could be confused differ in at least one of them.
 SMALL_LAYERS = (
     ((2, 5, 4), (2, 2, 3, 2), 0),
     ((2, 3, 5, 4), (2, 3, 2, 3), 1),
@@ -70,8 +70,8 @@ def _with(*names):
 def _channel_cases(random):
     """The red channel of the house and its first kernel; then other sizes."""
     shapes = ((5, 4), (3, 2), 0), ((4, 6), (2, 3), 2), ((6, 5), (3, 3), 1), ((5, 6), (3, 3), 0)
-    first = {"channel": house().image[0].astype(float), "kernel": house().kernels[0].astype(float), "padding": 1}
-    return [first] + [
+    red, left_roof = (array[0].astype(float) for array in (house().image, house().kernels))
+    return [{"channel": red, "kernel": left_roof, "padding": 1}] + [
         {"channel": _numbers(random, *channel), "kernel": _numbers(random, *kernel), "padding": padding}
         for channel, kernel, padding in shapes
     ]
@@ -140,8 +140,10 @@ def _linear_with(*names):
 def _step_cases(random):
     """Parameters of several shapes, their gradients, and a learning rate."""
     sizes = ((3,), 0.5), ((2, 3), 0.1), ((2, 1, 3, 2), 2.0), ((4,), 0.01)
-    return [{"parameter": _numbers(random, *shape), "gradient": _numbers(random, *shape), "learning_rate": rate}
-            for shape, rate in sizes]
+    return [
+        {"parameter": _numbers(random, *shape), "gradient": _numbers(random, *shape), "learning_rate": rate}
+        for shape, rate in sizes
+    ]
 
 
 def _linear(weight, bias):

@@ -9,6 +9,7 @@ import dis
 import inspect
 import linecache
 import sysconfig
+from numbers import Number
 from pathlib import Path
 from types import CodeType
 from typing import NamedTuple
@@ -86,7 +87,8 @@ def _untouched(value, before):
         return np.array_equal(value, before, equal_nan=before.dtype.kind == "f")
     if isinstance(before, (list, tuple)):
         return len(value) == len(before) and all(map(_untouched, value, before))
-    return not isinstance(before, (dict, set)) or value == before
+    # Objects of other kinds, such as a generator of random numbers, need not say when they are equal.
+    return not isinstance(before, (dict, set, Number, str)) or value == before or value != value
 
 
 def where_it_stopped(error, arguments=None):
@@ -143,6 +145,9 @@ def _argument(name, value):
     return f"`{name}`" if len(text) > 40 else f"`{name} = {text}`"
 
 
+_SILENT = {"RESUME", "NOP", "PUSH_NULL", "PRECALL", "EXTENDED_ARG"}
+
+
 def _nothing():
     ...
 
@@ -176,9 +181,15 @@ def is_unfinished(function, skeleton=""):
 
 
 def _instructions(code):
-    """Return what a piece of code does, whatever its lines and its docstring."""
-    return [(each.opname, _instructions(each.argval) if isinstance(each.argval, CodeType) else each.argval)
-            for each in dis.get_instructions(code) if each.opname not in ("RESUME", "NOP")]
+    """Return what a piece of code does, whatever its lines, its docstring and the cell that it stands in."""
+    found = []
+    for each in dis.get_instructions(code):
+        # How a function of a module is called depends on whether the module is imported in the same cell.
+        name = each.opname.replace("LOAD_METHOD", "LOAD_ATTR")
+        value = _instructions(each.argval) if isinstance(each.argval, CodeType) else each.argval
+        if name not in _SILENT:
+            found.append((name, None if each.opcode in (*dis.hasjrel, *dis.hasjabs) else value))
+    return found
 
 
 def cannot_be_called(function, arguments):

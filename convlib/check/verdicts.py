@@ -79,8 +79,7 @@ class Verdict:
         """Return the verdict as text."""
         first, *others = self.said or ("",)
         paragraphs = [f"{_HEADLINES[self.state]} {first}".strip(), *others]
-        if self.hint:
-            paragraphs.append(f"Hint: {self.hint}")
+        paragraphs += [f"Hint: {self.hint}"] if self.hint else []
         if self.state == WRONG:
             paragraphs.append(f'More: hint("{self.label}"), values("{self.label}")')
         return "\n".join(map(_wrapped, paragraphs))
@@ -109,26 +108,33 @@ def _parts(verdict):
 
 @dataclass(frozen=True)
 class Note:
-    """A text that the reader has asked for: a hint, the expected values, or a solution.
+    """What the reader has asked for: a hint, the expected values, or a solution.
 
     Attributes
     ----------
-    text : str
-        In Markdown.
+    paragraphs : tuple of str
+        Plain text. A paragraph that begins with four blanks is code.
+    markdown : str
+        Markdown instead.
 
     Notes
     -----
     Source: chapter "How an answer is checked".
     """
 
-    text: str
+    paragraphs: tuple = ()
+    markdown: str = ""
 
     def __str__(self):
-        """Return the text as it stands."""
-        return self.text
+        """Return the note as text."""
+        return self.markdown or "\n".join(map(_wrapped, self.paragraphs))
 
     __repr__ = __str__
 
+    def _repr_html_(self):
+        """Return plain text for notebooks."""
+        return None if self.markdown else "".join(map(_html, self.paragraphs))
+
     def _repr_markdown_(self):
-        """Return the text for notebooks."""
-        return self.text
+        """Return Markdown for notebooks."""
+        return self.markdown or None
