@@ -89,6 +89,21 @@ def test_the_time_of_each_part_is_the_sum_of_its_chapters(tmp_path):
     assert [60 * int(hours) + int(rest) for _, _, hours, rest in rows] == minutes
 
 
+def test_what_a_part_needs_is_what_its_chapters_need():
+    rows = re.findall(r"^\| (Part [IV]+) \| (.*?) \|", PAGES["working"], re.MULTILINE)
+    needs = {part: re.findall(r"Part [IV]+", needed) for part, needed in rows}
+    part_of = {name: caption.split(" · ")[0] for caption, names in PARTS.items() for name in names}
+    assert list(needs) == list(dict.fromkeys(part_of.values()))
+
+    def all_before(part):
+        return {part}.union(*(all_before(each) for each in needs[part]))
+
+    for name, part in part_of.items():
+        asked = re.search(r"\*\*Before you start:\*\*(.*?)\*\*Reading", chapter(name)[2], re.DOTALL)[1]
+        for other in re.findall(r"\((\w+)\.ipynb\)", asked):
+            assert part_of.get(other, part) in all_before(part), (name, other)
+
+
 def test_a_table_that_is_out_of_date_is_written_anew(tmp_path):
     page = tmp_path / "working.md"
     page.write_text(re.sub(r"\d+ min", "99 min", PAGES["working"]), encoding="utf-8")
@@ -168,7 +183,7 @@ def test_the_mistakes_that_the_checker_knows_are_listed():
     import teaching
 
     assert teaching.with_lists(PAGES["teaching"]) == PAGES["teaching"]
-    assert PAGES["teaching"].count("**The checker knows**") >= 5
+    assert PAGES["teaching"].count("What the checker knows:") >= 5
     known = teaching.known_mistakes()
     assert set(known) <= {path.stem for path in (ROOT / "chapters").glob("*.ipynb")}
     emptied = teaching.LIST.sub(r"\1\3", PAGES["teaching"])

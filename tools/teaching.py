@@ -21,31 +21,37 @@ LIST = re.compile(r"(<!-- checker: (\w+) -->\n)(?:.*\n)*?(<!-- end -->)")
 
 
 def known_mistakes():
-    """The mistakes that the checker has a sentence for: a dict of the chapter's file name to lines, each line once."""
+    """The mistakes that the checker has a sentence for: chapter's file name -> line -> where it is made."""
     names = {chapter.title: Path(chapter.path).stem for chapter in export.read_chapters(ROOT)}
-    lines = {}
+    known = {}
     for mistake in MISTAKES:
-        chapter = lines.setdefault(names[PROBLEMS[mistake.problem].chapter], {})
-        chapter[f"- *{mistake.name}.* {mistake.sentence}"] = True
+        lines = known.setdefault(names[PROBLEMS[mistake.problem].chapter], {})
+        lines.setdefault(f"- *{mistake.name}.* {mistake.sentence}", []).append(f"`{mistake.problem}`")
     for record in exercises().values():
-        chapter = lines.setdefault(Path(record["chapter"]).stem, {})
         for name, answers in record.get("wrong", {}).items():
             for value, sentence in answers:
-                chapter[f"- `{name} = {value}` ({record['kind']}). {sentence}"] = True
-    return {name: list(found) for name, found in lines.items()}
+                lines = known.setdefault(Path(record["chapter"]).stem, {})
+                lines.setdefault(f"- `{name} = {value}`: {sentence}", []).append("answers to exercises")
+    return known
 
 
 def with_lists(page):
-    """The page with a list for each chapter of whose mistakes the checker knows some."""
-    known, seen = known_mistakes(), set()
+    """The page with a folded list for each chapter of whose mistakes the checker knows some."""
+    known = known_mistakes()
+    return LIST.sub(lambda found: found[1] + listed(known.get(found[2], {})) + found[3], page)
 
-    def listed(found):
-        lines = [line for line in known.get(found[2], ()) if line not in seen]
-        seen.update(lines)
-        words = ["", "**The checker knows** these mistakes:", "", *lines, ""] if lines else []
-        return found[1] + "".join(f"{line}\n" for line in words) + found[3]
 
-    return LIST.sub(listed, page)
+def listed(lines):
+    """A folded list of mistakes, those that are made at the same places together."""
+    if not lines:
+        return ""
+    groups = {}
+    for line, places in lines.items():
+        groups.setdefault(" and ".join(dict.fromkeys(places)), []).append(line)
+    count = f"{len(lines)} mistakes" if len(lines) > 1 else "1 mistake"
+    texts = [f'\n<details class="known"><summary>What the checker knows: {count}</summary>\n']
+    texts += [f"In {places}:\n\n" + "\n".join(found) + "\n" for places, found in groups.items()]
+    return "\n".join([*texts, "</details>\n\n"])
 
 
 if __name__ == "__main__":
