@@ -4,6 +4,7 @@
 Chapter "How an answer is checked" builds this module.
 """
 
+from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
@@ -106,7 +107,7 @@ def _explained(label, different, function, task, compared):
         mistake = known_mistake(*known)
     if mistake:
         said, hint = [mistake.sentence], mistake.hint
-    elif has_numbers and isinstance(expected, np.ndarray):
+    elif has_numbers and isinstance(expected, (np.ndarray, np.generic, Real, tuple)):
         finding = diagnose(function, task.right, arguments)
     if finding:
         said, hint, drawing = [finding.sentence], finding.hint, finding.drawing

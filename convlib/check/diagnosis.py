@@ -16,7 +16,7 @@ from convlib.check.causes import EXACT, _cause, _count
 from convlib.check.numbers import _explain_numbers
 from convlib.check.products import _letters_of, _role_of
 from convlib.check.results import _equal, _explain, _general, _shape_words, _worst_place
-from convlib.check.tracing import call, trace, value_of
+from convlib.check.tracing import call, terms_of, trace, value_of
 
 __all__ = ["Finding", "Run", "diagnose"]
 
@@ -143,7 +143,7 @@ def _agree(found, expected, dtype):
 
 def _both_traced(function, right, arguments, found, expected):
     """The traced outputs of both functions, or why there are none."""
-    arrays = [name for name, value in arguments.items() if isinstance(value, np.ndarray)]
+    arrays = [name for name, value in arguments.items() if isinstance(value, (np.ndarray, list))]
     flows = [name for name in arrays if _role_of(name) == "flow"]
     problem = ""
     for names in (None, flows) if flows and len(flows) < len(arrays) else (None,):
@@ -153,6 +153,9 @@ def _both_traced(function, right, arguments, found, expected):
         elif mine.problem:
             problem = problem or f"your function could not be traced, since {mine.problem}"
         if mine.output is None or wanted.output is None:
+            continue
+        if not any(any(terms_of(value)) for value in wanted.output.flat):
+            problem = problem or "the right result holds plain numbers only"
             continue
         values = value_of(mine.output, arguments), value_of(wanted.output, arguments)
         empty = np.isnan(values[0]).any()  # memory that nothing was written to
@@ -216,20 +219,49 @@ def diagnose(function, right, arguments):
     if wanted.error:
         names = ", ".join(arguments)
         raise ValueError(f"right: expected to work with {names}, got {wanted.error!r}") from wanted.error
+    if isinstance(wanted.output, tuple) and not mine.error:
+        return _of_several(function, right, arguments, mine.output, len(wanted.output))
     early = _before_numbers(mine, wanted)
     if early:
         return Finding(*early, None, "numbers")
-    found, expected = np.asarray(mine.output), np.asarray(wanted.output)
+    return _compared(function, right, arguments, np.asarray(mine.output), np.asarray(wanted.output))
+
+
+def _compared(function, right, arguments, found, expected):
+    """The finding for two arrays."""
     equal = _agree(found.astype(float), expected.astype(float), expected.dtype)
-    precise = None if equal else _imprecise(found, expected)
-    if precise:
+    if not equal and (precise := _imprecise(found, expected)):
         return Finding(*precise, None, "numbers")
     traced = _both_traced(function, right, arguments, found, expected)
+    arrays = {
+        name: np.array(value) if isinstance(value, list) else value for name, value in arguments.items()
+    }
     if not isinstance(traced, str):
-        return _traced_finding(*traced, arguments, equal)
+        return _traced_finding(*traced, arrays, equal)
     if equal:
         return None
     if unsteady := _unsteady(function, found, arguments):
         return Finding(*unsteady, None, "numbers")
-    cause = _explain_numbers(found, expected, arguments)
-    return Finding(f"{cause.sentence} (Said from the numbers alone: {traced}.)", cause.hint, None, "numbers")
+    cause = _explain_numbers(found, expected, arrays)
+    return Finding(
+        f"{cause.sentence} (Said from the numbers alone: {traced}.)", cause.hint, None, "numbers"
+    )
+
+
+def _of_several(function, right, arguments, output, count):
+    """The first finding for functions that return several results."""
+    if not isinstance(output, tuple) or len(output) != count:
+        found = f"{len(output)} results" if isinstance(output, tuple) else type(output).__name__
+        return Finding(
+            *_cause(f"Expected {count} results in a tuple, got {found}.", "return"), None, "numbers"
+        )
+    for number in range(count):
+        finding = diagnose(_one_of(function, number), _one_of(right, number), arguments)
+        if finding:
+            return finding._replace(sentence=f"Result {number + 1} of {count}: {finding.sentence}")
+    return None
+
+
+def _one_of(function, number):
+    """The function that returns only one of several results."""
+    return lambda **arguments: call(function, arguments)[number]

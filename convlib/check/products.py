@@ -17,9 +17,9 @@ __all__ = ["Column", "Products", "Formula", "View"]
 # Chapter "What your code read" (chapters/tracing.ipynb)
 
 _ROLES = {  # words in the name of an argument, and short names
+    "same": (("parameter", "gradient", "grad_weight", "grad_bias", "grad_kernel"), ()),
     "weight": (("weight", "kernel", "filter"), ("w", "k")),
     "bias": (("bias",), ("b",)),
-    "same": (("parameter", "gradient"), ()),
     "flow": (("grad", "delta", "flow", "upstream"), ("d", "g", "dout", "dy")),
 }
 

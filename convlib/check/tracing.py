@@ -10,6 +10,7 @@ import copy
 import functools
 import inspect
 import io
+import math
 import operator
 import sys
 import types
@@ -99,7 +100,7 @@ def _multiplied(terms, others):
         for factor, more in others.items():
             both = tuple(sorted(product + factor))
             total[both] = total.get(both, 0) + times * more
-    return total
+    return {product: times for product, times in total.items() if times}
 
 
 def _cannot(what):
@@ -422,13 +423,22 @@ def trace(function, arguments, names=None, limit=LIMIT):
 
 
 def _remembering(name, value, meter):
-    """An array of numbers that remember their own place; anything else as it is."""
-    if not isinstance(value, np.ndarray) or value.dtype.kind not in "iuf":
+    """An array, or a list, of numbers that remember their own place; anything else as it is."""
+    if not _holds_numbers(value):
         return copy.copy(value)
-    array = np.empty(value.shape, dtype=object)
-    for place in np.ndindex(value.shape):
+    array = np.empty(np.shape(value), dtype=object)
+    for place in np.ndindex(array.shape):
         array[place] = Sum({(Entry(name, place),): 1}, meter)
-    return array.view(_Array)
+    return array.tolist() if isinstance(value, list) else array.view(_Array)
+
+
+def _holds_numbers(value):
+    """Whether an argument is an array or a list of real numbers."""
+    if isinstance(value, list):
+        with contextlib.suppress(ValueError):
+            return np.array(value).dtype.kind in "iuf"
+        return False
+    return isinstance(value, np.ndarray) and value.dtype.kind in "iuf"
 
 
 def _as_output(output):
@@ -442,7 +452,9 @@ def _as_output(output):
         if terms is None:
             return Traced(None, "what it returns holds something else than numbers")
         if isinstance(array[place], Sum):  # what should have cancelled may be left over by rounding
-            array[place].terms = {product: times for product, times in terms.items() if abs(times) > ROUNDING}
+            array[place].terms = {
+                product: times for product, times in terms.items() if abs(times) > ROUNDING
+            }
     return Traced(array, "")
 
 
@@ -465,11 +477,10 @@ def value_of(output, arguments):
     -----
     Source: chapter "What your code read".
     """
-    values = np.empty(output.shape)
+    arrays = {name: np.asarray(value) for name, value in arguments.items()}
+    values = np.zeros(output.shape)
     for place in np.ndindex(output.shape):
-        values[place] = sum(
-            times
-            * np.prod([float(arguments[name][at]) if name in arguments else np.nan for name, at in product])
-            for product, times in terms_of(output[place]).items()
-        )
+        for product, times in terms_of(output[place]).items():
+            factors = [float(arrays[name][at]) if name in arrays else np.nan for name, at in product]
+            values[place] += times * math.prod(factors)
     return values
