@@ -10,6 +10,9 @@ typed parts of alt texts. What binds it:
   `{"convlib": {"numbers": {"in 2022": "a year"}}}`. A mark whose piece is no longer in the cell is a mistake, too.
   Where the reason is labels of equations, "eq-F02, eq-F12", the expressions in the piece must stand there.
 
+In a self-test, what a wrong choice says is wrong, so nothing can bind it; nor is it looked for where the explanation
+below says it again. The question, the right choice and all other numbers are bound like any.
+
 A whole number up to ten is near some other number anywhere, so for it only assertions and equations count, and what the
 code in the same section says in so many digits. Numbers that belong together, as in "7 x 7", "row 3, column 4",
 "(0, 2)" or an index, must stand side by side where they are bound.
@@ -18,6 +21,7 @@ code in the same section says in so many digits. Numbers that belong together, a
 """
 
 import ast
+import html
 import json
 import math
 import re
@@ -44,6 +48,9 @@ FAMILIES = {
     "kernel": r"ker|Ker|kernels?|weights?|w",
 }
 TAGS = re.compile(r"<[^>]+>")
+# One choice of a self-test: what can be chosen, and what is said about it.
+CHOICE = re.compile(r'<details class="choice"><summary>(.*?)</summary>(.*?)</details>', re.DOTALL)
+RIGHT = "Right"  # how the explanation of the right choice begins
 
 
 class Statement(NamedTuple):
@@ -65,6 +72,7 @@ class Piece(NamedTuple):
     kind: str
     text: str
     section: int
+    wrong: str = ""  # the wrong choice that it explains
 
 
 # --- reading numbers ------------------------------------------------------------------------------------------
@@ -513,7 +521,13 @@ class Chapter:
             self.sections[-1].add_equation(latex)
             self.equations.setdefault(number, Section()).add_equation(latex)
             self.whole.add_equation(latex)
-        self.pieces += [Piece(number, "prose", each, len(self.sections) - 1) for each in sentences(text)]
+        here = len(self.sections) - 1
+        self.pieces += [Piece(number, "prose", each, here) for each in sentences(CHOICE.sub("\n\n", text))]
+        for choice, explanation in CHOICE.findall(text):
+            choice, explanation = as_markdown(choice), as_markdown(explanation)
+            right = explanation.startswith(RIGHT)
+            for each in sentences(f"{choice}\n\n{explanation}" if right else explanation):
+                self.pieces.append(Piece(number, "prose", each, here, "" if right else choice))
         for latex in re.findall(r"\$\$((?:(?!\$\$).)+)\$\$", LABELLED.sub(" ", text), re.DOTALL):
             shown = Section()
             shown.add_equation(latex)
@@ -641,7 +655,8 @@ class Chapter:
                     if each.expression not in self.forms_in(label)
                 ]
             text = text.replace(mark, " … ", 1)
-        return wrong + [each for each in statements(text) if not self.binds(piece, each)]
+        stated = [each for each in statements(text) if not repeats(each, piece.wrong)]
+        return wrong + [each for each in stated if not self.binds(piece, each)]
 
     def stale_marks(self):
         """(cell, mark) for marks that name nothing in their cell."""
@@ -660,6 +675,15 @@ def rounds_to(found, value):
     """Whether a number with more digits is this one, rounded as it is written."""
     places = len(f"{value:.12f}".rstrip("0").split(".")[1])
     return abs(found - value) <= 0.5 * 10.0**-places * 1.0001 and abs(found - value) < abs(value) * 0.2
+
+
+def repeats(statement, choice):
+    """Whether a statement only says again what stands in a wrong choice."""
+    said = statements(choice)
+    if statement.expression is not None:
+        return any(statement.expression == each.expression for each in said)
+    numbers = {*numbers_in(choice), *(number for each in said for values in each.values for number in values)}
+    return bool(statement.values) and numbers.issuperset(statement.values[0])
 
 
 def twins_of(expression):
@@ -726,7 +750,7 @@ def typed(node):
 
 def sentences(text):
     """The sentences, rows of tables and unlabelled formulas of a Markdown cell, without what is no prose."""
-    text = re.sub(r"^```.*?^```|^<!--.*?-->|^% .*$", " ", LABELLED.sub(" ", text), flags=re.MULTILINE | re.DOTALL)
+    text = re.sub(r"^```.*?^```|^<!--.*?-->|^% [^\n]*$", " ", LABELLED.sub(" ", text), flags=re.MULTILINE | re.DOTALL)
     text = re.sub(r"^:{3,}.*$|^ *:[\w-]+:.*$|^\(\w[\w-]*\)=$", "", text, flags=re.MULTILINE)
     text = re.sub(r"\*\*Reading time:\*\*[^\n]*|<[a-z/][^>]*>", " ", re.sub(r"!?\[([^\]]*)\]\([^)\s]*\)", r"\1", text))
     text = re.sub(r"^ *(?:[-*]|\d+\.) ", "\n\n", text, flags=re.MULTILINE)
@@ -738,6 +762,12 @@ def sentences(text):
         for each in re.split(r"(?<=[.!?])\**\)? (?=[A-Z*$(`\[])", paragraph)
         if each.strip()
     ]
+
+
+def as_markdown(text):
+    """What stands in a choice, which is plain HTML, as it would be written in Markdown."""
+    text = re.sub(r"(\w+)<sub>(.*?)</sub>", r"$\1_{\2}$", text.replace("δ<sub>", "delta<sub>"))
+    return html.unescape(re.sub(r"</?code>", "`", text)).strip()
 
 
 # --- statements of a sentence -----------------------------------------------------------------------------------

@@ -239,19 +239,32 @@ def test_every_notebook_can_be_downloaded(name):
 
 
 def test_a_downloaded_notebook_is_plain_markdown():
-    start = ":::{solution-start} ex-a\n:class: dropdown\n:::"
+    start = "% Solution (click to open)\n:::{solution-start} ex-a\n:class: dropdown\n:::"
     end = ":::{solution-end}\n:::"
-    code = nbformat.v4.new_code_cell("x = 1")
-    markdown = nbformat.v4.new_markdown_cell
+    code = nbformat.v4.new_code_cell("\nx = 1")
+    hidden = {"jupyter": {"source_hidden": True}}
+    exercise = {"convlib": {"exercise": {"hints": ["one", "two", "three"]}}}
+
+    def markdown(text, **metadata):
+        return nbformat.v4.new_markdown_cell(text, metadata=metadata)
+
     notebook = nbformat.v4.new_notebook(cells=[
-        markdown(":::{exercise-start} Predict\n:label: ex-a\n:::\n\nSee {eq}`eq-F01` and {numref}`fig-a`.\n\n"
-                 ":::{exercise-end}\n:::"),
-        markdown(f"{start}\n\nYes.\n\n{end}"), markdown(start), code, markdown(end),
+        markdown(":::{exercise-start} Predict ★\n:label: ex-a\n:::\n\nSee {eq}`eq-F01` and {numref}`fig-a`.\n\n"
+                 ":::{exercise-end}\n:::", **exercise),
+        markdown(f"{start}\n\nYes.\n\n{end}", **hidden), markdown(start, **hidden), markdown("\nWords.", **hidden),
+        code, markdown(f"\n{end}", **hidden), markdown(start, **hidden), markdown(f"Three.\n\n{end}", **hidden),
         markdown("$$\na\n$$  (eq-F01)"), markdown(":::{admonition} A slip\n:class: note\n\nHere\nit is.\n:::")])
     downloads.plain(notebook, {"eq-F01": "1", "fig-a": "2.3"}, "where")
-    assert [cell.source for cell in notebook.cells if cell.cell_type == "markdown"] == [
-        "where", "**Exercise: Predict**\n\nSee (1) and Fig. 2.3.", "<details><summary>Solution</summary>\n\n\nYes.\n\n"
-        "\n</details>", "**Solution**", "", "$$\na \\tag{1}\n$$", "> **A slip**\n> \n> Here\n> it is."]
+
+    def fold(text):
+        return f"<details><summary>Solution</summary>\n\n{text}\n\n</details>"
+
+    label = "**Solution**, folded below:"
+    shown = [cell for cell in notebook.cells if cell.cell_type == "markdown"]
+    assert [cell.source for cell in shown] == [
+        "where", "**Exercise: Predict ★**\n\nSee (1) and Fig. 2.3.", fold("Yes."), label, fold("Words."), label,
+        fold("Three."), "$$\na \\tag{1}\n$$", "> **A slip**\n> \n> Here\n> it is."]
+    assert [cell.metadata for cell in shown] == [{}, exercise, *[{}] * 7]
     assert code.metadata["jupyter"] == {"source_hidden": True, "outputs_hidden": True}
 
 

@@ -41,8 +41,8 @@ not_a_cell = 1
 
 +++
 
-:::{solution-start} some-exercise
-:class: dropdown
+:::{exercise-start} Code
+:label: some-exercise
 :::
 
 ```{code-cell} ipython3
@@ -74,14 +74,14 @@ import json
 json.loads("{")
 ```
 
-:::{solution-end}
+:::{exercise-end}
 :::
 """
 MARKDOWN = [
     "# A title\n\n:::{admonition} A note\n:class: tip\nText.\n:::\n\n$$ a = b \\times c $$ (eq-F01)",
     "A second cell, and a block that is no cell:\n\n```python\nnot_a_cell = 1\n```",
-    ":::{solution-start} some-exercise\n:class: dropdown\n:::",
-    ":::{solution-end}\n:::",
+    ":::{exercise-start} Code\n:label: some-exercise\n:::",
+    ":::{exercise-end}\n:::",
 ]
 
 
@@ -351,6 +351,82 @@ def test_the_same_text_in_other_clothes_is_the_same_notebook(tmp_path, monkeypat
         assert run(tmp_path, "store", written, "--force") == 0
         stored.append(path.read_bytes())
     assert text != change(text) and stored[0] == stored[1] and b"A second cell" in stored[0]
+
+
+# Solutions are hidden in JupyterLab ---------------------------------------------------------------------------
+
+START = ":::{solution-start} ex-a\n:class: dropdown\n:::"
+END = ":::{solution-end}\n:::"
+FIRST = "% Solution (click to open)\n"
+SOLVED = [
+    markdown(":::{exercise-start} Code\n:::\n\nWrite it.\n\n:::{exercise-end}\n:::"), "...",
+    markdown(START), markdown("Twice."), "y = 2", markdown(END), "z = 3",
+    markdown(f"{START}\n\nThree.\n\n{END}"), markdown("And on."),
+]
+
+
+def parts_of(path):
+    """Return of each cell its source, and what is hidden of it."""
+    return [(cell.source, sorted(cell.metadata.get("jupyter", {}))) for cell in nbformat.read(path, as_version=4).cells]
+
+
+def test_a_solution_is_hidden_and_says_nothing_but_that_it_is_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(chapter, "execute", lambda *_: None)
+    path = notebook_file(tmp_path, *SOLVED)
+    known = [cell.id for cell in nbformat.read(path, as_version=4).cells]
+    assert run(tmp_path, "run", path) == 0
+    assert parts_of(path)[1:] == [
+        ("...", []),
+        (FIRST + START, ["source_hidden"]),
+        ("\nTwice.", ["source_hidden"]),
+        ("\ny = 2", ["outputs_hidden", "source_hidden"]),
+        ("\n" + END, ["source_hidden"]),
+        ("z = 3", []),
+        (f"{FIRST}{START}\n\nThree.\n\n{END}", ["source_hidden"]),
+        ("And on.", []),
+    ]
+    assert [cell.id for cell in nbformat.read(path, as_version=4).cells] == known
+    stored = path.read_bytes()
+    assert run(tmp_path, "run", path) == 0 and path.read_bytes() == stored
+
+
+def test_in_the_text_of_a_chapter_nothing_hides_a_solution(tmp_path, monkeypatch):
+    monkeypatch.setattr(chapter, "execute", lambda *_: None)
+    path = notebook_file(tmp_path, *SOLVED)
+    assert run(tmp_path, "run", path) == run(tmp_path, "text", path) == 0
+    stored, text = path.read_bytes(), tmp_path / "_build" / "text" / "01_one.md"
+    assert "% Solution" not in text.read_text() and "hidden" not in text.read_text()
+    assert "Twice.\n\n```{code-cell} ipython3\ny = 2" in text.read_text()
+    assert run(tmp_path, "store", text, "--force") == 0 and path.read_bytes() == stored
+
+
+def test_a_cell_that_is_no_solution_any_more_is_shown(tmp_path, monkeypatch):
+    monkeypatch.setattr(chapter, "execute", lambda *_: None)
+    path = notebook_file(tmp_path, *SOLVED)
+    assert run(tmp_path, "run", path) == run(tmp_path, "text", path) == 0
+    text = tmp_path / "_build" / "text" / "01_one.md"
+    text.write_text(text.read_text().replace(START, "").replace(END, ""))
+    assert run(tmp_path, "store", text, "--force") == 0
+    assert not any(hidden or source.startswith(("%", "\n")) for source, hidden in parts_of(path))
+
+
+def test_what_is_no_solution_is_not_hidden_with_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(chapter, "execute", lambda *_: None)
+    mixed = markdown(f"Write it.\n\n{START}"), "y = 2", markdown(f"{END}\n\nThe next one.")
+    path = notebook_file(tmp_path, *mixed)
+    assert run(tmp_path, "run", path) == 0
+    assert [hidden for _, hidden in parts_of(path)] == [[], ["outputs_hidden", "source_hidden"], []]
+
+
+@pytest.mark.parametrize("path", sorted((chapter.REPOSITORY / "chapters").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_each_solution_of_a_chapter_has_cells_of_its_own(path):
+    cells = chapter.read_notebook(path).cells
+    for cell in cells:
+        cell["belongs"] = False
+    for cell, _ in chapter.solution_cells(cells):
+        cell["belongs"] = True
+    assert [cell.source for cell in cells if cell.cell_type == "markdown" and not cell.belongs
+            and re.search(r"\{solution-(start|end)\}", cell.source)] == []
 
 
 NASTY_LINES = [

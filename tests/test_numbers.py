@@ -102,6 +102,7 @@ def test_what_is_bound(cells):
         ([code("draw(alt='The sum is 58.')"), code("assert total == 53")], ["58"]),
         ([code("draw()", mystnb={"figure": {"caption": "The sum is 58."}}), code("assert total == 53")], ["58"]),
         ([markdown("| sum | 58 |"), code("assert total == 53")], ["58"]),
+        ([markdown("% Sum of 57\n\nIt is 58.\n\n% 59"), code("assert total == 53")], ["58"]),  # beside comments
     ],
 )
 def test_what_is_not_bound(cells, missed):
@@ -111,6 +112,42 @@ def test_what_is_not_bound(cells, missed):
 def test_a_mark_that_names_nothing_or_gives_no_reason_is_found():
     cells = [markdown("In 2023.", convlib={"numbers": {"In 2022": "a year", "2023": " "}})]
     assert chapter_of(*cells).stale_marks() == [(0, "In 2022"), (0, "2023")]
+
+
+# --- self-tests ----------------------------------------------------------------------------------------------------
+
+QUESTION = """**Ask yourself.** How many products does one of the 49 neurons add up?
+
+<details class="choice"><summary>19</summary>Not yet: 19 are those of two channels.</details>
+<details class="choice"><summary>27</summary>Right: 3 · 9 = 27.</details>
+<details class="choice"><summary><code>w[p + u - 1]</code></summary>No: <code>w[p + u - 1]</code> is one.</details>
+"""
+PRODUCTS = code("assert products == 27 and neurons == 49 and (channels, size) == (3, 9)")
+
+
+def test_what_a_wrong_choice_says_need_not_be_bound():
+    assert unbound(markdown(QUESTION), PRODUCTS) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "slip", "missed"),
+    [
+        ("the 49 neurons", "the 48 neurons", ["48"]),  # the question
+        ("<summary>27", "<summary>28", ["28"]),  # the right choice
+        ("3 · 9 = 27", "3 · 9 = 26", ["3 * 9 = 26."]),  # why it is right
+        ("19 are those", "18 are those", ["18"]),  # why another is wrong
+        ("<code>w[p + u - 1]</code> is", "<code>w[p + 1 - u]</code> is", ["p + 1 - u"]),
+    ],
+)
+def test_a_slip_in_a_self_test_is_noticed(old, slip, missed):
+    assert old in QUESTION
+    assert unbound(markdown(QUESTION.replace(old, slip)), PRODUCTS) == missed
+
+
+def test_small_letters_below_the_line_are_indices():
+    for place, missed in (("p+1-u, q+1-v", []), ("p+u-1, q+1-v", ["p+u-1"])):
+        text = f'<details class="choice"><summary>δ<sub>{place}</sub></summary>Right: it is.</details>'
+        assert unbound(markdown(FLOW), markdown(LOOK), markdown(text)) == missed
 
 
 # --- p + 1 - u and p + u - 1 -------------------------------------------------------------------------------------

@@ -49,6 +49,11 @@ CELL_START = re.compile(
     re.MULTILINE,
 )
 OPTION = re.compile(r"^(?:[ \t]*:)?([\w-]+):", re.MULTILINE)
+# A directive that begins or ends a solution, and what may stand below the end.
+GATE = re.compile(r"^:{3,} *\{solution-(start|end)\}.*\n(?::\w.*\n)*:{3,} *$(\s*\Z)?", re.MULTILINE)
+# The first line of what is hidden is what JupyterLab shows of it. So it says, where a solution begins, that this is one
+# (for MyST the line is a comment), and nothing further on.
+FIRST_LINES = {True: "% Solution (click to open)\n", False: "\n"}
 COLOUR_CODE = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -145,6 +150,7 @@ def valid(notebook):
 def to_text(notebook):
     """Return a notebook as MyST Markdown, without what the tool itself adds when it stores."""
     notebook = normalised(notebook)
+    show_solutions(notebook.cells)
     for cell in notebook.cells:
         fold(cell, False)
         if cell.cell_type != "markdown" and cell.source.endswith("\n"):
@@ -233,6 +239,7 @@ def normalised(notebook, name="", known_cells=()):
     """Return a notebook without outputs and volatile metadata, each cell with a stable id."""
     kept = {key: value for key, value in notebook.metadata.items() if key not in OWN_NOTEBOOK_METADATA}
     cells = [normalised_cell(cell) for cell in notebook.cells]
+    hide_solutions(cells)
     give_stable_ids(cells, name, known_cells)
     return nbformat.from_dict({
         "cells": cells,
@@ -264,20 +271,56 @@ def fold(cell, hidden):
         cell.metadata["jupyter"] = settings
 
 
+def solution_cells(cells):
+    """Yield each cell that holds nothing but a solution, or a part of one, and whether a solution begins there."""
+    inside = False
+    for cell in cells:
+        kind, source = said_by(cell)
+        gates = list(GATE.finditer(source)) if kind == "markdown" else []
+        begins = bool(gates) and gates[0][1] == "start" and gates[0].start() == 0
+        ends = bool(gates) and gates[-1][1] == "end"
+        belongs = (inside or begins) and (not ends or gates[-1][2] is not None)
+        inside = (inside or bool(gates)) and not ends
+        if belongs:
+            yield cell, begins
+
+
+def hide_solutions(cells):
+    """Hide solutions in JupyterLab until somebody opens them; the book folds them by its own directives."""
+    show_solutions(cells)
+    for cell, begins in solution_cells(cells):
+        settings = {"source_hidden": True} | ({"outputs_hidden": True} if cell.cell_type == "code" else {})
+        cell.metadata["jupyter"] = cell.metadata.get("jupyter", {}) | settings
+        cell["source"] = FIRST_LINES[begins] + cell.source
+
+
+def show_solutions(cells):
+    """Take back what hides solutions."""
+    for cell, begins in solution_cells(cells):
+        cell.metadata.get("jupyter", {}).pop("outputs_hidden", None)
+        fold(cell, False)
+        cell["source"] = cell.source.removeprefix(FIRST_LINES[begins])
+
+
 def give_stable_ids(cells, name, known_cells):
     """Keep the id of every cell that is already known; derive the others from what they say."""
     known_ids = defaultdict(deque)
     for cell in known_cells:
         if "id" in cell:
-            known_ids[cell.cell_type, cell.source].append(cell.id)
+            known_ids[said_by(cell)].append(cell.id)
     for cell in cells:
-        same = known_ids[cell.cell_type, cell.source]
+        same = known_ids[said_by(cell)]
         cell["id"] = same.popleft() if same else None
     taken = {cell.id for cell in cells}
     for cell in cells:
         if cell.id is None:
             cell["id"] = new_id(name, cell.source, taken)
             taken.add(cell.id)
+
+
+def said_by(cell):
+    """Return what a cell is known by, whether or not it stands in a solution."""
+    return cell.cell_type, cell.source.removeprefix(FIRST_LINES[True]).lstrip("\n")
 
 
 def new_id(name, source, taken):

@@ -17,17 +17,23 @@ WORDS_PER_MINUTE = 150  # with formulas among them
 LINES_PER_MINUTE = 15
 STEP = 5  # nobody reads to the minute
 STATED = re.compile(r"(\*\*Reading time:\*\* )(\d+)( minutes)")
+TAG = re.compile(r"</?(?:details|summary|code|sub|em)\b[^>]*>")
 FOLDED = {"hide-input", "hide-cell", "remove-input", "remove-cell"}
 CHAPTERS = Path(__file__).resolve().parents[1] / "chapters"
 
 
 def minutes(notebook):
     """The minutes for all words and for the code that does not stand folded, docstrings counted by their summary."""
-    words = sum(len(re.findall(r"\w+", cell.source)) for cell in notebook.cells if cell.cell_type == "markdown")
+    words = sum(words_of(cell.source) for cell in notebook.cells if cell.cell_type == "markdown")
     lines = sum(lines_of(cell.source) for cell in notebook.cells
                 if cell.cell_type == "code" and FOLDED.isdisjoint(cell.metadata.get("tags", [])))
     exact = words / WORDS_PER_MINUTE + lines / LINES_PER_MINUTE
     return max(STEP, STEP * round(exact / STEP))
+
+
+def words_of(source):
+    """The words and numbers of a Markdown cell, without the names of HTML tags."""
+    return len(re.findall(r"\w+", TAG.sub(" ", source)))
 
 
 def lines_of(source):

@@ -16,6 +16,7 @@ The name `convlib` on PyPI belongs to another project, so do not install that on
 figures and formulas are numbered, and exercises and solutions have boxes of their own."""
 NO_ADDRESS = "the course's repository, in the folder that holds `pyproject.toml`", "."
 GATE = re.compile(r"^:::\{(exercise|solution)-(start|end)\} *(.*)\n(?::.*\n)*:::$", re.MULTILINE)
+COMMENT = re.compile(r"^% .*\n?", re.MULTILINE)
 BOX = re.compile(r"^(:::+)\{admonition\} *([^\n]*)\n((?::[^\n]*\n)*)(.*?)\n\1$", re.MULTILINE | re.DOTALL)
 LABEL = re.compile(r"\n\$\$ *\(([\w-]+)\)")
 ROLE = re.compile(r"\{(eq|numref|ref)\}`([^`]+)`")
@@ -24,38 +25,47 @@ DIRECTIVE = re.compile(r"^(```+)\{eval-rst\}.*?^\1$", re.MULTILINE | re.DOTALL)
 
 def plain(notebook, numbers, where):
     """Rewrite a notebook in place: no directives, no roles; `numbers` gives the number for each label."""
-    in_solution = False
+    inside, cells = False, [nbformat.v4.new_markdown_cell(where, id="where-to-get-convlib")]
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            if in_solution:
+            if inside:
                 cell.metadata["jupyter"] = {"source_hidden": True, "outputs_hidden": True}
-            continue
-        gates = [(found[1], found[2]) for found in GATE.finditer(cell.source)]
-        cell.source = plain_text(cell.source, numbers)
-        if ("solution", "start") in gates:
-            in_solution = True
-        if ("solution", "end") in gates:
-            in_solution = False
-    notebook.cells.insert(0, nbformat.v4.new_markdown_cell(where, id="where-to-get-convlib"))
+        else:
+            gates = GATE.findall(cell.source)
+            cell.source = plain_text(cell.source, numbers, inside)
+            inside = gates[-1][:2] == ("solution", "start") if gates else inside
+            cell.metadata.pop("jupyter", None)  # what is folded need not be hidden as well
+        if cell.source:
+            cells.append(cell)
+    notebook.cells = cells
 
 
-def plain_text(text, numbers):
-    """A Markdown text without the book's own syntax."""
+def plain_text(text, numbers, inside=False):
+    """A Markdown text without the book's own syntax; `inside`: it begins within a solution."""
     text = DIRECTIVE.sub("*(On the pages of the course, the descriptions of these names stand here.)*", text)
     text = BOX.sub(lambda found: re.sub("^", "> ", f"**{found[2]}**\n\n{found[4].strip()}", flags=re.MULTILINE), text)
-    folded = re.search(r"^:::\{solution-start\}(?:.|\n)*^:::\{solution-end\}", text, re.MULTILINE)
-    text = GATE.sub(lambda found: plain_gate(*found.groups(), folds=bool(folded)), text)
+    text = "\n\n".join(part for part in without_gates(COMMENT.sub("", text), inside) if part)
     text = LABEL.sub(lambda found: rf" \tag{{{numbers[found[1]]}}}" + "\n$$" if found[1] in numbers else "\n$$", text)
     return ROLE.sub(lambda found: reference(found[1], found[2], numbers), text).strip()
 
 
-def plain_gate(kind, end, title, folds):
-    """What stands for the start or the end of an exercise or a solution."""
-    if kind == "exercise":
-        return f"**Exercise: {title}**" if end == "start" else ""
-    if not folds:
-        return "**Solution**" if end == "start" else ""
-    return "<details><summary>Solution</summary>\n" if end == "start" else "\n</details>"
+def without_gates(text, inside):
+    """Yield the parts between the gates of exercises and solutions: titles for exercises, folds for solutions."""
+    position = 0
+    for gate in GATE.finditer(text):
+        yield folded(text[position:gate.start()].strip(), inside)
+        position = gate.end()
+        inside = gate[1] == "solution" and gate[2] == "start"
+        if gate[1] == "exercise" and gate[2] == "start":
+            yield f"**Exercise: {gate[3]}**"
+        if inside and not text[position:].strip():
+            yield "**Solution**, folded below:"
+    yield folded(text[position:].strip(), inside)
+
+
+def folded(text, folds):
+    """A text, in a fold if it belongs to a solution."""
+    return f"<details><summary>Solution</summary>\n\n{text}\n\n</details>" if folds and text else text
 
 
 def reference(role, label, numbers):
