@@ -94,7 +94,7 @@ test: book
 TESTS_OF_CONVLIB := $(addprefix tests/test_,functional.py choosing.py processes.py interrupts.py board.py simd.py \
   same_bits.py blocks.py product.py back.py planes.py winograd.py transforms.py numpy_kernels.py shapes.py \
   general_reference.py reference.py gradcheck.py datasets.py figures.py learning_figures.py pooling.py layers.py \
-  losses.py mse.py optimizers.py training.py digits.py cluster.py)
+  losses.py mse.py optimizers.py training.py digits.py cluster.py check.py exercises.py own_layer.py)
 
 # Compiled with a check of every index. The code goes to a place of its own: in its cache, Numba does not tell it
 # from code without the checks. An absolute path, because some tests start programs in other folders.

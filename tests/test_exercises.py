@@ -3,7 +3,11 @@
 import ast
 import contextlib
 import io
+import re
+from collections import Counter
+from pathlib import Path
 
+import export
 import numpy as np
 import pytest
 
@@ -11,6 +15,7 @@ from convlib import check
 from convlib.check import checker
 from convlib.check.exercises import cases, exercises, right_answers, right_function
 
+ROOT = Path(__file__).parents[1]
 RECORDS = exercises()
 CHECKED = [label for label, record in RECORDS.items() if record["skeleton"]]
 CODED = [label for label in CHECKED if "function" in RECORDS[label]]
@@ -22,6 +27,7 @@ def apart(tmp_path, monkeypatch):
     """Nobody's hints and nobody's file of progress."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(checker, "_hints_shown", {})
+    monkeypatch.delenv("CONVLIB_PROGRESS", raising=False)
 
 
 def run(record):
@@ -46,7 +52,7 @@ def test_a_skeleton_is_not_attempted(label, tmp_path):
 def test_a_solution_passes_its_own_checker(label):
     record = RECORDS[label]
     assert check.check(label, right_function(record)).state == "right"
-    assert len(cases(record)) >= 3
+    assert "tests" in record or len(cases(record)) >= 3
 
 
 @pytest.mark.parametrize("label", ANSWERED)
@@ -57,4 +63,24 @@ def test_right_values_pass_and_wrong_ones_do_not(label):
     for name, known in record["wrong"].items():
         for value, sentence in known:
             verdict = check.check(label, **right | {name: ast.literal_eval(value)})
-            assert verdict.state == "wrong" and sentence in verdict.sentence
+            assert verdict.state == "wrong" and f"`{name}`: {sentence}" in verdict.said
+
+
+def test_every_exercise_of_a_chapter_is_here():
+    sources = [source for chapter in export.read_chapters(ROOT) for kind, source, _ in chapter.everything
+               if kind == "markdown"]
+    labels = [label for source in sources
+              for label in re.findall(r"^:::+ *\{exercise-start\}.*\n:label: *(\S+)", source, re.MULTILINE)]
+    assert sorted(labels) == sorted(RECORDS)
+
+
+def test_every_chapter_of_a_part_has_five_exercises_and_every_part_a_project():
+    parts = {chapter.path: part for chapter in export.read_chapters(ROOT)
+             if (part := export.parts_of(ROOT).get(chapter.path, "")).startswith("Part ")}
+    counts = Counter(record["chapter"] for record in RECORDS.values())
+    assert [path for path in parts if counts[Path(path).stem] < 5] == []
+    with_project = {record["part"] for record in RECORDS.values() if record["kind"] == "Project"}
+    assert set(parts.values()) <= with_project
+    for path in parts:
+        own = [record for record in RECORDS.values() if record["chapter"] == Path(path).stem]
+        assert len({record["stars"] for record in own}) > 1 and sum(not record["skeleton"] for record in own) <= 2

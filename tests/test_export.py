@@ -447,3 +447,183 @@ def test_what_numba_kept_is_forgotten_when_a_module_changes(tmp_path):
     assert export.main(["--root", str(tmp_path)]) == 0 and not kept.exists()
     kept.touch()
     assert export.main(["--root", str(tmp_path)]) == 0 and kept.exists()
+
+
+# Exercises --------------------------------------------------------------------------------------------------------
+
+
+START = ":::{{exercise-start}} {title}\n:label: {label}\n:::\n\nWrite it.\n\n:::{{exercise-end}}\n:::"
+HINTS = ["Look.", "Look closer.", "It is `x`."]
+VALUES = {"hints": HINTS, "answers": {"corners": "{(6, 0), (0, 6)}", "products": "3 * 9"},
+          "wrong": {"products": {"9": "One channel only."}}}
+CODED = {"hints": HINTS, "function": "total", "setup": "from convlib import reference",
+         "cases": "[{'x': random.integers(0, 9, (2, size))} for size in (3, 4, 5)]", "problem": "relu(x)"}
+SKELETON = 'def total(x):\n    ...\n\n\ncheck("ex-a", total)'
+SOLUTION = "import math\n\nunused = house\n\n\ndef helper(y):\n    return math.prod(reference.relu(y))\n\n\n" \
+           "def total(x):\n    # why\n    return helper(x)\n\n\nassert total([1]) == 1"
+
+
+def exercise(settings, skeleton, solution="", title="Compute ★", label="ex-a"):
+    """Return the cells of an exercise."""
+    def markdown(source, **metadata):
+        return {"cell_type": "markdown", "metadata": metadata, "source": source}
+
+    cells = [markdown(START.format(title=title, label=label), convlib={"exercise": settings})]
+    cells += [code(skeleton, "a-tag")] if skeleton else []
+    cells += [markdown(f":::{{solution-start}} {label}\n:class: dropdown\n:::\n\nSo.")]
+    cells += [code(solution, "a-tag")] if solution else []
+    return [*cells, markdown(":::{solution-end}\n:::\n\nText that belongs to nothing.")]
+
+
+def exercises_of(root, *cells):
+    """Export one chapter with these cells; return the records of its exercises."""
+    write_chapter(root, "01_one", *cells)
+    write_toc(root, "01_one")
+    return json.loads(export.exported_files(root)["convlib/data/exercises.json"])
+
+
+def test_an_exercise_with_values(tmp_path):
+    record = exercises_of(tmp_path, *exercise(VALUES, 'check("ex-a", products=..., corners=...)'))["ex-a"]
+    assert record == {
+        "chapter": "01_one", "chapter_title": "A title", "part": "", "kind": "Compute", "stars": 1,
+        "text": ["Write it."], "hints": HINTS, "skeleton": ['check("ex-a", products=..., corners=...)'],
+        "solution_text": ["So."],
+        "solution": [], "answers": {"products": ["27", "3 * 9"], "corners": ["{(0, 6), (6, 0)}", "{(6, 0), (0, 6)}"]},
+        "wrong": {"products": [["9", "One channel only."]]}}
+    assert list(record["answers"]) == ["products", "corners"]  # as in the skeleton
+
+
+def test_an_exercise_with_code(tmp_path):
+    record = exercises_of(tmp_path, *exercise(CODED, SKELETON, SOLUTION, "Code ★★★"))["ex-a"]
+    assert (record["kind"], record["stars"], record["function"]) == ("Code", 3, "total")
+    assert record["setup"] == ["from convlib import reference"] and record["problem"] == "relu(x)"
+    assert "\n".join(record["solution"]) == SOLUTION and "\n".join(record["skeleton"]) == SKELETON
+    right = "\n".join(record["right"])
+    assert "unused" not in right and "assert" not in right
+    assert re.findall(r"^(?:import|def) \w+", right, re.MULTILINE) == ["import math", "def helper", "def total"]
+
+
+def test_exercises_stand_in_reading_order_with_their_parts(tmp_path):
+    for name, label in (("02_first", "ex-b"), ("01_second", "ex-a"), ("03_third", "ex-c")):
+        cells = exercise({"hints": HINTS}, "", title="Project ★★", label=label)
+        write_chapter(tmp_path, name, *cells, title=f"# {name}")
+    (tmp_path / "_toc.yml").write_text(
+        "root: chapters/02_first\nparts:\n"
+        "  - caption: Part I · Before\n    chapters:\n      - file: chapters/01_second\n"
+        "  - caption: 'Part II'\n    chapters:\n      - file: chapters/03_third.ipynb\n")
+    records = json.loads(export.exported_files(tmp_path)["convlib/data/exercises.json"])
+    assert [(label, record["chapter"], record["part"]) for label, record in records.items()] == [
+        ("ex-b", "02_first", ""), ("ex-a", "01_second", "Part I · Before"), ("ex-c", "03_third", "Part II")]
+
+
+def test_an_exercise_without_settings_is_left_out(project):
+    cells = exercise(VALUES, 'check("ex-a", products=..., corners=...)')
+    del cells[0]["metadata"]["convlib"]
+    write_chapter(project, "01_second", *cells)
+    assert "convlib/data/exercises.json" not in export.exported_files(project)
+
+
+def changed(settings, **changes):
+    """Return settings with changes; None takes one away."""
+    return {key: value for key, value in {**settings, **changes}.items() if value is not None}
+
+
+def one(expression, name="n"):
+    """Return the cells of an exercise with one answer."""
+    return exercise({"hints": HINTS, "answers": {name: expression}}, f'check("ex-a", {name}=...)')
+
+
+OPEN = 'check("ex-a", products=..., corners=...)'
+
+
+@pytest.mark.parametrize(("cells", "message"), [
+    (exercise(changed(VALUES, hints=None), OPEN), "has the hints None; expected a list of 3 sentences"),
+    (exercise(changed(VALUES, hints=HINTS[:2]), OPEN), "has the hints ['Look.', 'Look closer.']; expected a list of 3"),
+    (exercise(changed(VALUES, hints=["a", "b", " "]), OPEN), "expected a list of 3 sentences"),
+    (exercise(changed(VALUES, hints=["a", "b", "$x$"]), OPEN), "has a hint with $"),
+    (exercise(changed(VALUES, hint="a"), OPEN), "its metadata has ['hint']; expected answers, cases, function, hints"),
+    (exercise("hints", OPEN), "its metadata has hints; expected answers"),
+    (exercise(changed(VALUES, function="f"), OPEN), "has answers and a function; expected one of them"),
+    (exercise({"hints": HINTS, "wrong": {}}, ""), "has wrong, but no answers"),
+    (exercise({"hints": HINTS, "cases": "[]"}, ""), "has cases, but no function"),
+    (exercise(VALUES, ""), "expected a skeleton that calls check with corners=..., p"),
+    (exercise(VALUES, 'check("ex-a", products=...)'), "expected a skeleton that calls check with corners=..., p"),
+    (exercise(VALUES, 'check("ex-a", products=27, corners=...)'), "its skeleton says products=27; expected pr"),
+    (exercise(VALUES, 'check("ex-b", products=..., corners=...)'), 'calls check, but not check("ex-a", ...)'),
+    (exercise(VALUES, "check(products=..."), "the skeleton is not plain Python"),
+    (exercise({"hints": HINTS}, OPEN), "its skeleton calls check, but its metadata has neither answers nor function"),
+    (exercise(changed(VALUES, answers={}), OPEN), "answers and wrong must be mappings of names, not {}"),
+    (one("x"),
+     "the answer n is 'x': expected numbers, strings, collections of them and arithmetic, not x"),
+    (one("2 +"), "the answer n is not plain Python"),
+    (one(3), "the answer n is not plain Python"),
+    (one("1 / 0"), "division by zero"),
+    (one("1e400"), "the answer n is '1e400': is not"),
+    (one("open('x')"), "not open('x')"),
+    (one("1", "keep"), "has an answer called keep"),
+    (exercise(changed(VALUES, wrong={"n": {"1": "No."}}), OPEN), "has a wrong n, but no answer of this name"),
+    (exercise(changed(VALUES, wrong={"products": {"27": "No."}}), OPEN), "the wrong products 27 is right"),
+    (exercise(changed(VALUES, wrong={"products": {"9": ""}}), OPEN), "the wrong products 9 has no sentence"),
+    (exercise(changed(VALUES, wrong={"products": {"9": "A.", "3 * 3": "B."}}), OPEN), "the same wrong products twice"),
+    (exercise(VALUES, OPEN, title="Compute"), "has the title 'Compute'; expected Predict, Compute, Code"),
+    (exercise(VALUES, OPEN, title="Compute ★★★★"), "has the title 'Compute ★★★★'"),
+    (exercise(VALUES, OPEN)[:2], "no solution found (expected {solution-start} ex-a)"),
+    (exercise(VALUES, OPEN, "x ="), "the solution is not plain Python"),
+    (exercise(changed(CODED, function="sum_of"), SKELETON, SOLUTION), "the solution does not define sum_of (expected"),
+    (exercise(CODED, SKELETON, "total = sum"), "the solution does not define total (expected 'def total'"),
+    (exercise(changed(CODED, setup=None), SKELETON, SOLUTION), "solution of total uses reference; expected it in"),
+    (exercise(changed(CODED, setup="x ="), SKELETON, SOLUTION), "setup is not plain Python"),
+    (exercise(changed(CODED, cases="[house]"), SKELETON, SOLUTION), "cases use house; expected it in setup"),
+    (exercise(changed(CODED, cases=None), SKELETON, SOLUTION), "has the cases None; expected a Python expression"),
+    (exercise(changed(CODED, tests="relu"), SKELETON, SOLUTION), "expected a Python expression, in a string, or tests"),
+    (exercise(changed(CODED, cases="[(]"), SKELETON, SOLUTION), "cases is not plain Python"),
+    (exercise(changed(CODED, problem="relu("), SKELETON, SOLUTION), "problem is not plain Python"),
+    (exercise(CODED, "", SOLUTION), "expected a skeleton that ends with check(..., total)"),
+    (exercise(CODED, SKELETON.replace(", total)", ", x=total)"), SOLUTION), "expected a skeleton that ends with"),
+    (exercise(CODED, SKELETON.replace("(x)", "(y)"), SOLUTION), "the same parameters, not (y) and (x)"),
+    ([*exercise(VALUES, OPEN), *exercise(VALUES, OPEN)], "exercise ex-a: stands in the chapter 01_one too"),
+])
+def test_refused_exercises(tmp_path, cells, message):
+    with pytest.raises(export.ExportError) as caught:
+        exercises_of(tmp_path, *cells)
+    assert str(caught.value).startswith("chapters/01_one.ipynb, exercise ex-a: ") and message in str(caught.value)
+
+
+def test_a_label_of_two_chapters_and_all_that_is_wrong_is_named(tmp_path):
+    for name in ("01_one", "02_two"):
+        write_chapter(tmp_path, name, *exercise(VALUES, OPEN), *exercise({}, "", label="ex-b"), title=f"# {name}")
+    write_toc(tmp_path, "01_one", "02_two")
+    with pytest.raises(export.ExportError) as caught:
+        export.exported_files(tmp_path)
+    assert str(caught.value).splitlines() == [
+        "chapters/01_one.ipynb, exercise ex-b: has the hints None; expected a list of 3 sentences",
+        "chapters/02_two.ipynb, exercise ex-a: stands in the chapter 01_one too",
+        "chapters/02_two.ipynb, exercise ex-b: has the hints None; expected a list of 3 sentences"]
+
+
+@pytest.mark.parametrize(("expression", "literal"), [
+    ("3 * 9", "27"), ("-2 ** 3 // 3", "-3"), ("7 / 2", "3.5"), ("sum([1, 2, 3]) % 4", "2"), ("'left' + 's'", "'lefts'"),
+    ("(1,)", "(1,)"), ("()", "()"), ("((1, 2), [3])", "((1, 2), [3])"), ("{3, 1}", "{1, 3}"), ("True", "True"),
+    ("1 / 3", "0.3333333333333333"), ("[{(1, 2), (0, 5)}]", "[{(0, 5), (1, 2)}]"),
+])
+def test_an_answer_is_computed_and_written_as_a_literal(tmp_path, expression, literal):
+    record = exercises_of(tmp_path, *one(expression))["ex-a"]
+    assert record["answers"] == {"n": [literal, expression]}
+
+
+def test_check_notices_exercises_that_changed(project, capsys):
+    write_chapter(project, "01_second", *exercise(VALUES, OPEN))
+    assert export.main(["--root", str(project)]) == 0
+    file = project / "convlib" / "data" / "exercises.json"
+    kept = project / "convlib" / "__pycache__" / "reference.one-1.py311.nbi"
+    kept.parent.mkdir()
+    kept.touch()
+    write_chapter(project, "01_second", *exercise(changed(VALUES, hints=["a", "b", "c"]), OPEN))
+    assert export.main(["--check", "--root", str(project)]) == 1
+    assert "stale convlib/data/exercises.json" in capsys.readouterr().err
+    assert export.main(["--root", str(project)]) == 0 and kept.exists()  # no code has changed
+    assert json.loads(file.read_text(encoding="utf-8"))["ex-a"]["hints"] == ["a", "b", "c"]
+    write_chapter(project, "01_second")
+    assert export.main(["--check", "--root", str(project)]) == 1
+    assert "stray convlib/data/exercises.json" in capsys.readouterr().err
+    assert export.main(["--root", str(project)]) == 0 and not file.exists()

@@ -17,8 +17,9 @@ FILE = "convlib/data/exercises.json"
 GATE = re.compile(r"^:::+ *\{(exercise|solution)-(start|end)\} *(.*?) *\n((?::.*\n)*):::+ *$", re.MULTILINE)
 LABEL = re.compile(r"^:label: *(\S+) *$", re.MULTILINE)
 TITLE = re.compile(r"(Predict|Compute|Code|Break|Project) (★{1,3})")
-SETTINGS = {"hints", "answers", "wrong", "function", "setup", "cases", "problem"}
+SETTINGS = {"hints", "answers", "wrong", "function", "setup", "cases", "problem", "tests"}
 HINTS = 3
+OWN_ARGUMENTS = {"label", "function", "keep"}  # of check itself: no answer can have these names
 OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
              ast.FloorDiv: operator.floordiv, ast.Mod: operator.mod, ast.Pow: operator.pow}
 COLLECTIONS = {ast.Tuple: tuple, ast.List: list, ast.Set: set}
@@ -61,8 +62,7 @@ def exercises_text(chapters):
 
 def found(cells):
     """Yield the label of each exercise that has settings, and a function that makes its record."""
-    known = {}
-    where = None
+    known, where = [], None
     for kind, source, metadata in cells:
         if kind == "code" and where:
             where[1].append(source)
@@ -76,7 +76,7 @@ def found(cells):
             where, position = after(gate, known, settings), gate.end()
         if where:
             where[0](source[position:])
-    for exercise in known.values():
+    for exercise in known:
         if exercise.settings is not None:
             yield exercise.label, lambda exercise=exercise: record(exercise)
 
@@ -87,13 +87,12 @@ def after(gate, known, settings):
     if what == "exercise" and end == "start":
         label = LABEL.search(options)
         exercise = Exercise(label[1] if label else f"with the title {title!r}", title, settings)
-        known[exercise.label] = exercise
+        known.append(exercise)
         return adder(exercise, "text"), []
     if what == "exercise" and known:
-        return lambda text: None, list(known.values())[-1].between
-    if end == "start" and title in known:
-        return adder(known[title], "solution_text"), known[title].solution
-    return None
+        return lambda text: None, known[-1].between
+    solved = [exercise for exercise in known if end == "start" and exercise.label == title]
+    return (adder(solved[-1], "solution_text"), solved[-1].solution) if solved else None
 
 
 def adder(exercise, part):
@@ -151,7 +150,8 @@ def check_settings(settings):
         raise ExerciseError("has a hint with $; hints are shown as plain text and `code`")
     if "answers" in settings and "function" in settings:
         raise ExerciseError("has answers and a function; expected one of them")
-    for needs, name in (("wrong", "answers"), ("cases", "function"), ("problem", "function"), ("setup", "function")):
+    for needs, name in (("wrong", "answers"), ("cases", "function"), ("problem", "function"), ("setup", "function"),
+                        ("tests", "function")):
         if needs in settings and name not in settings:
             raise ExerciseError(f"has {needs}, but no {name}")
 
@@ -161,8 +161,12 @@ def answer_settings(settings, call):
     answers, wrong = settings["answers"], settings.get("wrong", {})
     if not isinstance(answers, dict) or not answers or not isinstance(wrong, dict):
         raise ExerciseError(f"answers and wrong must be mappings of names, not {answers!r} and {wrong!r}")
+    if taken := OWN_ARGUMENTS & answers.keys():
+        raise ExerciseError(f"has an answer called {', '.join(sorted(taken))}, which check keeps for itself")
     values = {name: evaluated(expression, f"the answer {name}") for name, expression in answers.items()}
-    if call is None or [keyword.arg for keyword in call.keywords] != list(answers):
+    # A notebook keeps its metadata sorted; the order of the answers is that of the skeleton.
+    names = [keyword.arg for keyword in call.keywords] if call else []
+    if sorted(names) != sorted(answers):
         raise ExerciseError(f"expected a skeleton that calls check with {', '.join(f'{name}=...' for name in answers)}")
     for keyword in call.keywords:
         if not (isinstance(keyword.value, ast.Constant) and keyword.value.value is ...):
@@ -175,7 +179,7 @@ def answer_settings(settings, call):
                        for expression, sentence in sentences.items()]
         if len({value for value, _ in known[name]}) < len(known[name]):
             raise ExerciseError(f"has the same wrong {name} twice")
-    return {"answers": {name: [literal(value), answers[name]] for name, value in values.items()}, "wrong": known}
+    return {"answers": {name: [literal(values[name]), answers[name]] for name in names}, "wrong": known}
 
 
 def wrong_answer(name, expression, sentence, right):
@@ -192,23 +196,21 @@ def function_settings(settings, call, skeleton, tree):
     """Return the right function with what it needs, the cases and the setup."""
     name, setup, cases = settings["function"], settings.get("setup", ""), settings.get("cases")
     setup = "\n".join(setup) if isinstance(setup, list) else setup
-    if not isinstance(cases, str):
-        raise ExerciseError(f"has the cases {cases!r}; expected a Python expression, in a string")
+    if isinstance(cases, str) == ("tests" in settings):
+        raise ExerciseError(f"has the cases {cases!r}; expected a Python expression, in a string, or tests")
     statements = needed(name, tree.body)
     given = GIVEN | names(parsed(setup, "setup"), ast.Store)
     unknown = {each for statement in statements for each in free_names(statement)} - given
     unknown -= {bound for statement in statements for bound in bound_names(statement)}
     if unknown:
         raise ExerciseError(f"the solution of {name} uses {', '.join(sorted(unknown))}; expected it in setup")
-    if unknown := free_names(parsed(cases, "cases", "eval")) - given:
+    if unknown := free_names(parsed(cases or "()", "cases", "eval")) - given:
         raise ExerciseError(f"cases use {', '.join(sorted(unknown))}; expected it in setup")
     check_skeleton(name, call, skeleton, statements)
-    result = {"function": name, "setup": lines(setup), "cases": cases,
-              "right": lines("\n\n\n".join(map(ast.unparse, statements)))}
-    if problem := settings.get("problem"):
-        parsed(problem, "problem", "eval")
-        result["problem"] = problem
-    return result
+    parsed(settings.get("problem", "()"), "problem", "eval")
+    return {"function": name, "setup": lines(setup),
+            **{key: settings[key] for key in ("cases", "problem", "tests") if key in settings},
+            "right": lines("\n\n\n".join(map(ast.unparse, statements)))}
 
 
 def needed(name, body):

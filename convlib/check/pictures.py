@@ -1,0 +1,177 @@
+# Exported from chapters/ by tools/export.py: edit the chapter, not this file.
+"""What a function read for one output, drawn over what it should have read.
+
+Chapter "What your code read" builds this module.
+"""
+
+import numpy as np
+
+from convlib.check.tracing import terms_of
+from convlib.figures import COLOURS, Figure
+from convlib.figures.drawing import _rect, _svg, _text
+
+__all__ = ["SIDE", "PANELS", "CELLS", "reads"]
+
+
+# Chapter "What your code read" (chapters/tracing.ipynb)
+
+SIDE = 38  # of a cell, in pixels
+PANELS = 3  # as many channels are drawn, at most
+CELLS = 14  # rows and columns of a grid, at most
+_SIGNS = {
+    "right": "read as it should be",
+    "missing": "missing: should be read",
+    "extra": "too many: should not be read",
+    "paired": "wrongly paired; the right one in brackets",
+}
+
+
+def _role(letters):
+    """Whether the letters of an array are those of a flow."""
+    return "flow" if set(letters) & set("pq") else "input"
+
+
+def _states(wanted, found):
+    """For each cell that is or should be read: its state, the label read, the right label."""
+    states = {}
+    for place in sorted({*wanted, *found}):
+        mine, right = found.get(place, ""), wanted.get(place, "")
+        state = "right" if mine == right else "missing" if not mine else "extra" if not right else "paired"
+        states[place] = state, mine, right
+    return states
+
+
+def _channels(states, limit):
+    """The channels to be drawn: those with mistakes first, in their order."""
+    wrong = sorted({place[:-2] for place, (state, *_) in states.items() if state != "right"})
+    others = sorted({place[:-2] for place in states} - set(wrong))
+    return sorted((wrong + others)[:limit])
+
+
+def _by_cell(terms, letters):
+    """The products of one output, by the grid that they read: for each cell, its partner and how often."""
+    cells = {}
+    for product, times in terms.items():
+        grids = [entry for entry in product if set(letters.get(entry.name, "")) & set("rspq")]
+        entry = grids[0] if grids else next((entry for entry in product if len(entry.place) > 1), None)
+        if entry is None or entry.name not in letters:
+            continue
+        partner = next((other for other in product if other != entry), None)
+        label = ",".join(map(str, partner.place[-2:])) if partner else ""
+        if times != 1:
+            label = f"{times:.3g}·{label}" if label else f"{times:.3g}×"
+        cells.setdefault(entry.name, {}).setdefault(entry.place, []).append(label or "1")
+    return {name: {place: " ".join(labels) for place, labels in each.items()} for name, each in cells.items()}
+
+
+def _cell(x, y, state, mine, right, role):
+    """One cell that is or should be read."""
+    middle, inner = x + SIDE / 2, SIDE - 6
+    colour = COLOURS[role] if state == "right" else COLOURS["kernel"]
+    fill = {"right": 0.3, "paired": 0.3, "extra": 0.3, "missing": 0}[state]
+    dash = ' stroke-dasharray="4 3"' if state == "missing" else ""
+    line = {"right": 0, "paired": 1.2}.get(state, 2.5)
+    content = _rect(
+        x + 3, y + 3, inner, inner, colour, fill, "none" if not line else "currentColor", line, dash
+    )
+    if state == "paired":
+        bold = ' font-weight="600"'
+        return content + _text(middle, y + 12, mine, 11, bold) + _text(middle, y + 26, f"({right})", 11)
+    words = {"right": mine, "missing": f"({right})", "extra": mine}[state]
+    sign = {"missing": "\N{MINUS SIGN}", "extra": "+"}.get(state)
+    if sign:
+        content += _text(middle, y + 12, sign, 12, ' font-weight="600"')
+    return content + _text(middle, y + (26 if sign else 19), words, 11)
+
+
+def _panel(array, name, channel, states, role):
+    """One channel as a grid, with what was read and what should be."""
+    grid = np.atleast_2d(array[channel])
+    rows, columns = grid.shape
+    index = ", ".join(map(str, channel))
+    title = f"{name}[{index}]" if channel else name
+    content = _text(18 + columns * SIDE / 2, 9, title, 12)
+    dim = ' fill-opacity="0.75"'
+    content += "".join(_text(10, 34 + (row + 0.5) * SIDE, row, 11, dim) for row in range(rows))
+    content += "".join(_text(18 + (column + 0.5) * SIDE, 27, column, 11, dim) for column in range(columns))
+    for row, column in np.ndindex(rows, columns):
+        content += _rect(18 + column * SIDE, 34 + row * SIDE, SIDE, SIDE, extra=' stroke-opacity="0.45"')
+    for place, (state, mine, right) in states.items():
+        at = (0, *place)[-2:] if array.ndim == 1 else place[-2:]
+        if place[:-2] == channel:
+            content += _cell(18 + at[1] * SIDE, 34 + at[0] * SIDE, state, mine, right, role)
+    return _svg(22 + columns * SIDE, 38 + rows * SIDE, content)
+
+
+def _legend(states, role):
+    """What the looks of the cells mean; the labels are places in the other factor."""
+    content, width = "", 300
+    order = [state for state in _SIGNS if state in states]
+    for number, state in enumerate(order):
+        y = 4 + number * (SIDE + 4)
+        content += _cell(4, y, state, "u,v" if role == "input" else "u,v", "u,v", role)
+        content += _text(SIDE + 14, y + SIDE / 2, _SIGNS[state], 12, ' text-anchor="start"')
+    return _svg(width, 8 + len(order) * (SIDE + 4), content)
+
+
+def _words(place, name, states):
+    """The drawing in words."""
+    output = f"output[{', '.join(map(str, place))}]" if place else "the output"
+    words = [f"What {output} reads of {name}, cell by cell."]
+    for state, start in (
+        ("right", "Read as it should be"),
+        ("missing", "Missing"),
+        ("extra", "Too many"),
+        ("paired", "Wrongly paired"),
+    ):
+        cells = [(at, mine, right) for at, (each, mine, right) in states.items() if each == state]
+        if cells and state == "right":
+            words.append(f"{start}: {len(cells)}.")
+        elif cells:
+            listed = [
+                f"({', '.join(map(str, at))})"
+                + (f" with {mine} for {right}" if state == "paired" else f" with {mine or right}")
+                for at, mine, right in cells[:9]
+            ]
+            more = f" and {len(cells) - 9} more" if len(cells) > 9 else ""
+            words.append(f"{start}: {'; '.join(listed)}{more}.")
+    return " ".join(words)
+
+
+def reads(right, mine, place, letters, arguments):
+    """Draw what a function read for one output, over what it should have read.
+
+    Parameters
+    ----------
+    right, mine : array of Sum and numbers
+        What the right function computed from numbers that remember, and the one in question.
+    place : tuple of int
+        The output.
+    letters : dict
+        The letters of the axes of "output" and of each argument.
+    arguments : dict
+        The arguments by name.
+
+    Returns
+    -------
+    Figure or None
+        None if no grid that is small enough is read.
+
+    Notes
+    -----
+    Source: chapter "What your code read"; the picture is that of the impacts in chapter "The learning
+    flow".
+    """
+    wanted, found = (_by_cell(terms_of(output[place]), letters) for output in (right, mine))
+    names = [name for name in {**wanted, **found} if max(arguments[name].shape[-2:]) <= CELLS]
+    if not names:
+        return None
+    name = names[0]
+    states = _states(wanted.get(name, {}), found.get(name, {}))
+    if len(states) < 2:
+        return None
+    channels = _channels(states, PANELS)
+    role = {"flow": "flow"}.get(_role(letters[name]), "input")
+    panels = [_panel(arguments[name], name, channel, states, role) for channel in channels]
+    panels.append(_legend({state for state, *_ in states.values()}, role))
+    return Figure(panels, _words(place, name, states))

@@ -1,0 +1,400 @@
+# Exported from chapters/ by tools/export.py: edit the chapter, not this file.
+"""What is wrong with a traced result as a whole: its kinds of products, its shape, its order.
+
+Chapter "What your code read" builds this module.
+"""
+
+import itertools
+import math
+
+import numpy as np
+
+from convlib.check.causes import (
+    EXACT,
+    Context,
+    _by_factor,
+    _cause,
+    _count,
+    _explain_products,
+    _joined,
+    _listed,
+    _plain_factor,
+    _same,
+    _sizes,
+)
+from convlib.check.products import (
+    Formula,
+    Products,
+    _columns,
+    _formula_of,
+    _letters_of,
+    _products_of,
+    _role_of,
+)
+from convlib.check.tracing import EMPTY, terms_of
+
+__all__ = []
+
+
+# Chapter "What your code read" (chapters/tracing.ipynb)
+
+def _missing_kind(names):
+    """What to say of products that are not there at all."""
+    if len(names) == 1 and _role_of(names[0]) == "bias":
+        return _cause("The bias is missing: it is added nowhere.", "bias")
+    if len(names) == 1:
+        return _cause(f"{names[0]} is nowhere in the result.", "general")
+    return _cause(f"There is no product of {' and '.join(names)} in the result.", "general")
+
+
+def _other_kind(products, wanted, outputs):
+    """What to say of products that have no counterpart."""
+    names, row = products.names, min(products.times)
+    if EMPTY in names:
+        return _cause(
+            f"{products.output(row)} holds what happened to be in the memory of np.empty: it is added to, or "
+            "handed on, before anything was written there.",
+            "memory",
+        )
+    if not names:
+        amounts = set(products.times.values())
+        amount = f"the number {amounts.pop():.4g}" if len(amounts) == 1 else "a number"
+        where = "every output" if len(products.times) == outputs else products.output(row)
+        return _cause(
+            f"{amount} is added to {where} that does not come from the arguments.".capitalize(),
+            "general",
+        )
+    lost = [set(kind) - set(names) for kind in wanted if len(kind) == 2 and set(names) < set(kind)]
+    if len(names) == 1 and lost:
+        return _cause(
+            f"{names[0]} is added up without being multiplied by {_listed(lost[0])}: {products.output(row)} "
+            f"holds {products.spelled(row)} by itself.",
+            "general",
+        )
+    expected = [" * ".join(kind) for kind in wanted if kind]
+    return _cause(
+        f"Your function adds {products.spelled(row)} to {products.output(row)}; this formula is a sum of "
+        f"{_listed(expected)}.",
+        "general",
+    )
+
+
+def _bias_count(right, mine, context):
+    """A bias that is added too often, or taken off."""
+    if (
+        len(right.names) != 1
+        or _role_of(right.names[0]) != "bias"
+        or right.times.keys() != mine.times.keys()
+    ):
+        return None
+    factors = {mine.times[row] / right.times[row] for row in right.times}
+    if len(factors) != 1:
+        return None
+    factor = factors.pop()
+    if factor == -1:
+        return _cause("The bias is subtracted instead of added.", "bias")
+    usual = ("the number of input channels", "the number of weights of a kernel", "the size of the batch")
+    whose = next(
+        (
+            f": as often as {words} says"
+            for value, words in context.sizes
+            if value == factor and words in usual
+        ),
+        "",
+    )
+    return _cause(f"The bias is added {factor:g} times{whose}. It should be added once.", "bias")
+
+
+def _by_kind(wanted, found, context):
+    """A cause for each kind of product that differs; None for those that nothing can be said of."""
+    causes = []
+    unweighted = {names for names in found if names and names not in wanted}
+    for names in sorted({*wanted, *found}, key=len, reverse=True):
+        if names not in found:
+            if not any(set(other) < set(names) for other in unweighted):
+                causes.append(_missing_kind(names))
+        elif names not in wanted:
+            causes.append(_other_kind(found[names], wanted, math.prod(context.shape)))
+        elif not _same(wanted[names].times, found[names].times):
+            causes.append(
+                _bias_count(wanted[names], found[names], context)
+                or _explain_products(wanted[names], found[names], context)
+            )
+    return causes
+
+
+def _whole_factor(wanted, found, context):
+    """A factor that all products have in common."""
+    if wanted.keys() != found.keys():
+        return None
+    factors = []
+    for names, products in wanted.items():
+        if products.times.keys() != found[names].times.keys():
+            return None
+        factors += [found[names].times[row] / times for row, times in products.times.items()]
+    if math.isclose(factors[0], 1) or not all(
+        math.isclose(factor, factors[0], rel_tol=EXACT) for factor in factors
+    ):
+        return None
+    words = _plain_factor(factors[0], context.arguments) or _by_factor(factors[0], context.sizes)
+    return _cause(f"All numbers of the result {words}.", "factor")
+
+
+def _keys(output):
+    """What each place is the sum of, to be compared."""
+    return {
+        place: frozenset(
+            (product, round(float(times), 9)) for product, times in terms_of(output[place]).items()
+        )
+        for place in np.ndindex(output.shape)
+    }
+
+
+def _shape_words(right, mine):
+    """The shapes, in words."""
+    return f"The result has the shape {mine.shape}; it should have {right.shape}."
+
+
+def _equal(first, second):
+    """Whether two traced outputs are the same."""
+    return first.shape == second.shape and list(_keys(first).values()) == list(_keys(second).values())
+
+
+def _other_shape(right, mine, arguments):
+    """Say how a result of another shape belongs to the right one."""
+    words, letters = _shape_words(right, mine), _letters_of(right, arguments)
+    if mine.size == right.size and _equal(mine.reshape(right.shape), right):
+        return _cause(f"{words} The numbers are right, and only the shape is not.", "shape")
+    if mine.ndim == right.ndim:
+        for order in itertools.permutations(range(mine.ndim)):
+            if _equal(mine, right.transpose(order)):
+                return _cause(
+                    f"{words} The numbers are right, but the axes stand in the order "
+                    f"{', '.join(letters['output'][axis] for axis in order)}.",
+                    "shape",
+                )
+        return _cut(right, mine, words)
+    if mine.ndim == right.ndim + 1:
+        return _one_axis_more(right, mine, words, arguments)
+    for axis in range(right.ndim):
+        if right.ndim == mine.ndim + 1 and _equal(np.asarray(right.sum(axis=axis)), mine):
+            return _cause(
+                f"{words} Your function also adds up axis {letters['output'][axis]}, which should be left.",
+                "axes",
+            )
+    more = (
+        "Axes are left that should have been added up."
+        if mine.ndim > right.ndim
+        else "An axis is missing: something is added up, or picked, that should be left."
+    )
+    return _cause(f"{words} {more}", "axes")
+
+
+def _one_axis_more(right, mine, words, arguments):
+    """A result with an axis that should have been added up, or averaged."""
+    for axis in range(mine.ndim):
+        summed = np.asarray(mine.sum(axis=axis), dtype=object)
+        if _equal(summed, right):
+            return _cause(f"{words} Axis {axis} of your result should have been added up.", "axes")
+        if _equal(summed / mine.shape[axis], right):
+            return _cause(f"{words} The mean along axis {axis} of your result is what is wanted.", "axes")
+        if summed.shape == right.shape and mine.dtype == object:
+            keys = _keys(summed), _keys(right)
+            if all(
+                {each for each in wanted if len(each[0]) > 1} == {each for each in key if len(each[0]) > 1}
+                for key, wanted in zip(*(each.values() for each in keys), strict=True)
+            ):
+                rest = _explain(right, summed, arguments)
+                more = f" Besides: {rest.sentence}" if rest else ""
+                return _cause(
+                    f"{words} Axis {axis} of your result should have been added up.{more}", "axes"
+                )
+    return _cause(f"{words} One axis is left too many: it should have been added up.", "axes")
+
+
+def _cut(right, mine, words):
+    """A result that is a part of the right one, or that holds it."""
+    reach = [range(-4, 5) if mine.shape[axis] != right.shape[axis] else (0,) for axis in range(mine.ndim)]
+    for offset in sorted(itertools.product(*reach), key=lambda far: sum(map(abs, far))):
+        first, second = [], []
+        for far, length, wanted in zip(offset, mine.shape, right.shape, strict=True):
+            start, stop = max(0, -far), min(length, wanted - far)
+            first.append(slice(start, max(start, stop)))
+            second.append(slice(start + far, max(start, stop) + far))
+        part, whole = mine[tuple(first)], right[tuple(second)]
+        smallest = tuple(map(min, mine.shape, right.shape))
+        if part.shape == smallest and _equal(part, whole):
+            if part.size == mine.size:
+                return _cause(
+                    f"{words} The border is missing: your output{_at(mine, 0, offset, 0)} is what belongs to "
+                    f"output{_at(mine, 0, offset, 1)}. Are the zeros outside (the padding) missing, or does "
+                    "a loop end too early?",
+                    "border",
+                )
+            return _cause(
+                f"{words} It is too large: output{_at(mine, 0, offset, 1)} stands at "
+                f"output{_at(mine, 0, offset, 0)}. Are there more zeros outside than the padding says?",
+                "border",
+            )
+    return None
+
+
+def _at(output, place, offset, moved):
+    """A place of an output, moved or not, as an index."""
+    least = [max(0, -far) for far in offset]
+    return (
+        f"[{', '.join(str(place + start + moved * far) for start, far in zip(least, offset, strict=True))}]"
+    )
+
+
+def _rearranged(right, mine, letters):
+    """The right sums at wrong places."""
+    known = {}
+    for place, key in _keys(right).items():
+        known.setdefault(key, []).append(place)
+    times, moves = {}, _keys(mine)
+    if list(moves.values()) == list(_keys(right).values()) or len(known) < right.size:
+        return None
+    for place, key in moves.items():
+        source = known.get(key)
+        if key and source:
+            times[place + source[0]] = 1
+    if len(times) < right.size:
+        return None
+    output = ", ".join(letters["output"])
+    columns = _columns([("output", mine.ndim)], letters)
+    columns += [column._replace(owner="right") for column in columns]
+    products = Products((), columns, times)
+    out = columns[: mine.ndim]
+    formulas = [
+        _formula_of(products, column, out, Formula(((column._replace(owner="output"), 1),), 0))
+        for column in columns[mine.ndim :]
+    ]
+    if None in formulas:
+        return None
+    source = ", ".join(map(str, formulas))
+    return _cause(
+        f"{_order_words(formulas, out)}: your output[{output}] is what belongs to output[{source}].",
+        "order",
+    )
+
+
+def _order_words(formulas, out):
+    """In words, how a result is rearranged."""
+    changed = [
+        number for number, formula in enumerate(formulas) if formula != Formula(((out[number], 1),), 0)
+    ]
+    signs = [factor for number in changed for _, factor in formulas[number].factors]
+    names = [out[number].letter for number in changed]
+    fixed = [number for number in changed if not formulas[number].factors]
+    if fixed and len(fixed) == len(changed):
+        return f"The result is the same for every {_listed(out[number].letter for number in fixed)}"
+    own = all([column for column, _ in formulas[number].factors] == [out[number]] for number in changed)
+    if own and set(signs) == {-1}:
+        if len(changed) == 2 and not set(names) & set("noi"):
+            return "The result is turned by half a turn"
+        words = [f"{out[number].letter} ({out[number].word}s)" for number in changed]
+        return f"The result is in reverse order along {_listed(words)}"
+    if len(changed) == 2 and set(signs) == {1} and not own:
+        if set(names) <= set("rspquv"):
+            return "Rows and columns of the result are swapped (it is transposed)"
+        return f"The axes {_listed(names)} of the result are swapped"
+    return "The right numbers stand at wrong places"
+
+
+def _rolled(right, mine, letters):
+    """A result that is shifted: most of its numbers stand a fixed step from where they belong."""
+    known, steps = {key: place for place, key in _keys(right).items() if key}, []
+    for place, key in _keys(mine).items():
+        if key in known:
+            steps.append(np.subtract(known[key], place))
+    if len(steps) < 0.5 * right.size:
+        return None
+    kinds, counts = np.unique(steps, axis=0, return_counts=True)
+    step = kinds[counts.argmax()]
+    if counts.max() < 0.5 * right.size or not step.any():
+        return None
+    words = []
+    for far, column in zip(map(int, step), _columns([("output", mine.ndim)], letters), strict=True):
+        if far:
+            ways = {"row": ("up", "down"), "column": ("to the left", "to the right")}.get(
+                column.word, ("back", "on")
+            )
+            words.append(f"{_count(abs(far), column.word)} {ways[far < 0]}")
+    return _cause(
+        f"The result is shifted by {_listed(words)}: most numbers stand beside the place where they belong.",
+        "order",
+    )
+
+
+def _listed_products(keys, limit=3):
+    """Some products, as code."""
+    words = [" * ".join(str(entry) for entry in product) or "a number" for product in sorted(keys)]
+    more = f" and {len(words) - limit} more" if len(words) > limit else ""
+    return _listed(words[:limit]) + more if not more else ", ".join(words[:limit]) + more
+
+
+def _worst_place(right, mine):
+    """Return the place of the output at which most products differ; the first of them."""
+
+    def differing(place):
+        wanted, found = terms_of(right[place]), terms_of(mine[place])
+        return sum(
+            not math.isclose(wanted.get(product, 0), found.get(product, 0), rel_tol=EXACT)
+            for product in {*wanted, *found}
+        )
+
+    return max(np.ndindex(right.shape), key=differing)
+
+
+def _general(right, mine):
+    """What is missing and what is too many at one output."""
+    place = _worst_place(right, mine)
+    wanted, found = terms_of(right[place]), terms_of(mine[place])
+    missing, extra = wanted.keys() - found.keys(), found.keys() - wanted.keys()
+    words = []
+    if missing:
+        words.append(f"lacks {_listed_products(missing)}")
+    if extra:
+        words.append(f"holds {_listed_products(extra)}, which should not be there")
+    if not words:
+        product = next(
+            product for product in sorted(wanted) if not math.isclose(wanted[product], found[product])
+        )
+        words.append(
+            f"counts {_listed_products([product])} {found[product]:.4g} times where {wanted[product]:.4g} is "
+            "right"
+        )
+    return _cause(f"output[{', '.join(map(str, place))}] {'; it '.join(words)}.", "general")
+
+
+def _explain(right, mine, arguments):
+    """Say how a traced output differs from the right one."""
+    letters = _letters_of(right, arguments)
+    context = Context(arguments, letters, _sizes(letters, arguments), right.shape)
+    wanted, found = _products_of(right, letters), _products_of(mine, letters)
+    memory = [
+        _other_kind(products, wanted, mine.size) for names, products in found.items() if EMPTY in names
+    ]
+    if memory:
+        return memory[0]
+    if mine.shape != right.shape:
+        cause = _other_shape(right, mine, arguments)
+        if cause or mine.ndim != right.ndim:
+            return cause
+        wanted, found = (
+            {
+                names: products.within(np.minimum(mine.shape, right.shape))
+                for names, products in kinds.items()
+            }
+            for kinds in (wanted, found)
+        )
+    else:
+        cause = _whole_factor(wanted, found, context) or _rearranged(right, mine, letters)
+        if cause:
+            return cause
+    causes = _by_kind(wanted, found, context)
+    if mine.shape == right.shape:
+        return _rolled(right, mine, letters) if None in causes else _joined(causes)
+    cause = _joined(list(filter(None, causes)))
+    return _cause(f"{_shape_words(right, mine)} {cause.sentence}", cause.hint) if cause else None
