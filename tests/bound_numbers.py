@@ -764,9 +764,20 @@ def sentences(text):
     ]
 
 
+SYMBOLS = {"δ": r"\delta"}
+SCRIPTS = re.compile(r"(\w+)((?:<sup>.*?</sup>)?(?:<sub>.*?</sub>)?)")
+
+
 def as_markdown(text):
     """What stands in a choice, which is plain HTML, as it would be written in Markdown."""
-    text = re.sub(r"(\w+)<sub>(.*?)</sub>", r"$\1_{\2}$", text.replace("δ<sub>", "delta<sub>"))
+
+    def formula(found):
+        name, marks = found.groups()
+        for tag, mark in (("sup", "^"), ("sub", "_")):
+            marks = re.sub(f"<{tag}>(.*?)</{tag}>", rf"{mark}{{\1}}", marks)
+        return f"${SYMBOLS.get(name, name)}{marks}$" if marks else name
+
+    text = SCRIPTS.sub(formula, re.sub("</?em>", "", text))
     return html.unescape(re.sub(r"</?code>", "`", text)).strip()
 
 

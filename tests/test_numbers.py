@@ -146,7 +146,8 @@ def test_a_slip_in_a_self_test_is_noticed(old, slip, missed):
 
 def test_small_letters_below_the_line_are_indices():
     for place, missed in (("p+1-u, q+1-v", []), ("p+u-1, q+1-v", ["p+u-1"])):
-        text = f'<details class="choice"><summary>δ<sub>{place}</sub></summary>Right: it is.</details>'
+        symbol = f"<em>δ</em><sup>k+1,o</sup><sub>{place}</sub>"
+        text = f'<details class="choice"><summary>{symbol}</summary>Right: it is.</details>'
         assert unbound(markdown(FLOW), markdown(LOOK), markdown(text)) == missed
 
 

@@ -74,11 +74,11 @@ def text_of(name):
 
 
 def sections_of(text):
-    """(title, text) of each section in which something is taught: between the promise and the common mistakes."""
+    """(title, text) of each section in which something is taught: below the promise, above the common mistakes."""
     sections = [part.partition("\n")[::2] for part in re.split(r"^## ", text, flags=re.MULTILINE)[1:]]
     titles = [title for title, _ in sections]
-    first = next(place for place, (_, said) in enumerate(sections) if "**Reading time:**" in said)
-    return sections[first + 1 : titles.index("Common mistakes")]
+    promise = "**Reading time:**" in sections[0][1]  # else it stands above the first section
+    return sections[promise : titles.index("Common mistakes")]
 
 
 def questions_of(text):
@@ -125,8 +125,8 @@ def faults_of_question(question):
         markup = Markup(each)
         if MARKDOWN.search(each):
             yield f"Markdown, which is not read there, in {each!r}"
-        if not markup.balanced or markup.tags - {"code", "sub", "em"}:
-            yield f"other tags than code, sub and em, or one that is not closed, in {each!r}"
+        if not markup.balanced or markup.tags - {"code", "sub", "sup", "em"}:
+            yield f"other tags than code, sub, sup and em, or one that is not closed, in {each!r}"
 
 
 def patterns_of(questions):
@@ -160,7 +160,8 @@ def test_the_right_choice_cannot_be_guessed(name):
 def test_each_section_ends_with_two_or_three_questions(name):
     counts = {title: len(questions_of(text)) for title, text in sections_of(text_of(name))}
     assert len(counts) > 2
-    assert {title: count for title, count in counts.items() if count not in (2, 3)} == {}
+    may_have_none = {"The question"}  # which is asked there, and nothing is taught yet
+    assert {title: n for title, n in counts.items() if n not in (2, 3) and (n or title not in may_have_none)} == {}
 
 
 def test_the_chapters_without_questions_are_chapters():

@@ -4,6 +4,7 @@
 
 A chapter states them once, as "**Reading time:** 20 minutes." tests/test_book.py compares; tools/chapter.py writes
 them whenever it stores a chapter. Only the words of one Markdown cell change, so nothing has to run again.
+Whatever is named, the table of all parts is written into chapters/working.md; tests/test_guides.py compares.
 """
 
 import ast
@@ -12,6 +13,7 @@ import sys
 from pathlib import Path
 
 import nbformat
+import yaml
 
 WORDS_PER_MINUTE = 150  # with formulas among them
 LINES_PER_MINUTE = 15
@@ -19,7 +21,10 @@ STEP = 5  # nobody reads to the minute
 STATED = re.compile(r"(\*\*Reading time:\*\* )(\d+)( minutes)")
 TAG = re.compile(r"</?(?:details|summary|code|sub|em)\b[^>]*>")
 FOLDED = {"hide-input", "hide-cell", "remove-input", "remove-cell"}
-CHAPTERS = Path(__file__).resolve().parents[1] / "chapters"
+ROOT = Path(__file__).resolve().parents[1]
+CHAPTERS, PAGE = ROOT / "chapters", ROOT / "chapters" / "working.md"
+EXERCISE = re.compile(r"^:{3,} *\{exercise-start\}", re.MULTILINE)
+TABLE = re.compile(r"(<!-- time -->\n)(?:.*\n)*?(<!-- end -->)")
 
 
 def minutes(notebook):
@@ -65,6 +70,34 @@ def state(notebook):
     return False
 
 
+def table_of_parts():
+    """Rows for each numbered part: its chapters, the minutes that they state, and their exercises; then the sums."""
+    parts = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))["parts"]
+    rows = ["| | chapters | reading time | exercises |", "| --- | --- | --- | --- |"]
+    sums = [0, 0, 0]
+    for part in (part for part in parts if part.get("numbered")):
+        notebooks = [nbformat.read(ROOT / f"{chapter['file']}.ipynb", as_version=4) for chapter in part["chapters"]]
+        cells = [cell for notebook in notebooks for cell in notebook.cells if cell.cell_type == "markdown"]
+        counts = [len(notebooks), sum(stated(notebook) for notebook in notebooks),
+                  sum(len(EXERCISE.findall(cell.source)) for cell in cells)]
+        rows.append(row(part["caption"], counts))
+        sums = [one + other for one, other in zip(sums, counts, strict=True)]
+    return "\n".join([*rows, row("**All**", sums)]) + "\n"
+
+
+def row(title, counts):
+    chapters, time, exercises = counts
+    return f"| {title} | {chapters} | {time // 60} h {time % 60} min | {exercises} |"
+
+
+def write_table(page=PAGE):
+    """Write the table into the page on how to work through the course; return whether that changed it."""
+    before = page.read_text(encoding="utf-8")
+    after = TABLE.sub(lambda found: f"{found[1]}\n{table_of_parts()}\n{found[2]}", before)
+    page.write_text(after, encoding="utf-8")
+    return after != before
+
+
 def main(paths):
     for path in paths or sorted(CHAPTERS.glob("*.ipynb")):
         notebook = nbformat.read(path, as_version=4)
@@ -72,6 +105,8 @@ def main(paths):
             content = nbformat.writes(notebook, indent=1, ensure_ascii=False, sort_keys=True)
             Path(path).write_text(content.rstrip("\n") + "\n", encoding="utf-8")
             print(f"{path}: {stated(notebook)} minutes")
+    if write_table():
+        print(f"{PAGE}: the time of each part")
 
 
 if __name__ == "__main__":
