@@ -13,7 +13,9 @@ import pytest
 
 from convlib import check
 from convlib.check import checker
-from convlib.check.exercises import cases, exercises, right_answers, right_function
+from convlib.check.catalogue import _expressed, mistakes_of
+from convlib.check.exercises import cases, exercises, problem_of, right_answers, right_function
+from convlib.check.problems import PROBLEMS
 
 ROOT = Path(__file__).parents[1]
 RECORDS = exercises()
@@ -84,3 +86,19 @@ def test_every_chapter_of_a_part_has_five_exercises_and_every_part_a_project():
     for path in parts:
         own = [record for record in RECORDS.values() if record["chapter"] == Path(path).stem]
         assert len({record["stars"] for record in own}) > 1 and sum(not record["skeleton"] for record in own) <= 2
+
+
+@pytest.mark.parametrize("label", [label for label in CODED if "problem" in RECORDS[label]])
+def test_a_known_mistake_is_named_where_the_cases_can_tell(label):
+    record = RECORDS[label]
+    problem = problem_of(record, PROBLEMS)
+    named, wrong = [], 0
+    for mistake in mistakes_of(problem):
+        verdict = check.check(label, _expressed(mistake.function, problem, record["problem"]), keep=False)
+        if verdict.state == "right" or verdict.said[0].startswith("Your code stopped"):
+            continue  # what the exercise asks for does not show this mistake, or shows it by an error
+        wrong += 1
+        others = {other.sentence for other in mistakes_of(problem)} - {mistake.sentence}
+        assert verdict.said[0] not in others
+        named += [mistake.name] if verdict.said[0] == mistake.sentence else []
+    assert len(named) > wrong / 2

@@ -66,11 +66,28 @@ def _listed(words):
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
+def _span(products, column):
+    """The smallest and the largest value of an index."""
+    values = products.rows[:, products.columns.index(column)]
+    return int(values.min()), int(values.max())
+
+
+def _owner(column):
+    """Whose index it is, in words."""
+    return "the output" if column.owner == "output" else column.owner
+
+
+def _named(column, values):
+    """Some values of an index, in words: rows 0 and 6 of image."""
+    return f"{column.word}{'s' if len(values) > 1 else ''} {_listed(values)} of {_owner(column)}"
+
+
 def _reads(view):
     """What is multiplied, and what should be, in code."""
     mine, right = (_spelled(view, formulas) for formulas in (view.found, view.wanted))
-    output = ", ".join(column.letter for column in view.right.columns if column.owner == "output")
-    return f"To output[{output}] your function adds {mine}; right is {right}."
+    place = [column.letter for column in view.right.columns if column.owner == "output"]
+    output = f"output[{', '.join(place)}]" if place else "the output"
+    return f"To {output} your function adds {mine}; right is {right}."
 
 
 def _spelled(view, formulas):
@@ -80,62 +97,66 @@ def _spelled(view, formulas):
     return view.spelled(formulas)
 
 
-def _grid_axes(view):
-    """The changed indices of rows and columns of the factor, if nothing else is changed."""
-    axes = [column for column in view.changed if column.owner == view.name and column.letter in "rspquv"]
-    return axes if len(axes) == len(view.changed) else []
+def _line(column):
+    """Whether an index counts rows or columns: "row" or "column"; None if it counts something else."""
+    return {"r": "row", "p": "row", "u": "row", "s": "column", "q": "column", "v": "column"}.get(
+        column.letter
+    )
 
 
-def _shifted(view):
+def _one_way(view, axes):
+    """The first sentence that fits to the formulas of these indices."""
+    ways = (_shifted, _turned, _swapped, _strided) if _line(axes[0]) else (_swapped, _channel)
+    found = next(filter(None, (way(view, axes) for way in ways)), None)
+    return found or _cause(
+        f"An index of {_listed(sorted({axis.owner for axis in axes}))} is wrong.", "swap"
+    )
+
+
+def _by_formula(view):
+    """Sentences for indices that follow other formulas than they should."""
+    groups = [[axis for axis in view.changed if bool(_line(axis)) == grid] for grid in (True, False)]
+    causes = [_one_way(view, axes) for axes in groups if axes]
+    words = " ".join(cause.sentence for cause in causes)
+    return _cause(f"{words} {_reads(view)}", causes[0].hint)
+
+
+def _shifted(view, axes):
     """Formulas that differ by their constant: the window lies beside its place."""
-    axes, words, padding = _grid_axes(view), [], set()
-    for column in axes:
-        mine, right = view.found[column], view.wanted[column]
+    words, padding = [], set()
+    for axis in axes:
+        mine, right = view.found[axis], view.wanted[axis]
         if mine.factors != right.factors:
             return None
-        ways = ("down", "up") if column.letter in "rpu" else ("to the right", "to the left")
         far = mine.constant - right.constant
-        words.append(
-            f"{_count(abs(far), 'row' if column.letter in 'rpu' else 'column')} too far {ways[far < 0]}"
-        )
-        padding.add((abs(mine.constant), abs(right.constant)))
-    if not axes:
-        return None
-    taken = f", as if the padding were {padding.pop()[0]}" if len(padding) == 1 and len(axes) == 2 else ""
-    return _cause(
-        f"The part of {view.name} that is read lies {_listed(words)}{taken}. {_reads(view)}", "shift"
-    )
+        ways = {"row": ("down", "up"), "column": ("to the right", "to the left")}[_line(axis)]
+        words.append(f"{_count(abs(far), _line(axis))} too far {ways[far < 0]}")
+        padding.add(abs(mine.constant) if len(mine.factors) == 2 else None)
+    taken = f", as if the padding were {padding.pop()}" if len(axes) == 2 and len(padding) == 1 else ""
+    taken = "" if "None" in taken else taken
+    return _cause(f"The part of {view.name} that is read lies {_listed(words)}{taken}.", "shift")
 
 
-def _turned(view):
+def _turned(view, axes):
     """Formulas in which a sign differs: a kernel, or a flow, is turned or is not."""
-    axes = _grid_axes(view)
-    flipped = [_flipped(view.found[column], view.wanted[column]) for column in axes]
-    if not axes or not all(flipped) or any(owners != flipped[0] for owners in flipped):
-        return None
+    flipped = [_flipped(view.found[axis], view.wanted[axis]) for axis in axes]
     owners = flipped[0]
-    way = (
-        "by half a turn"
-        if len(axes) == 2
-        else "top to bottom"
-        if axes[0].letter in "rpu"
-        else "left to right"
-    )
-    verb = "turned" if len(axes) == 2 else "mirrored"
+    if not owners or any(other != owners for other in flipped):
+        return None
+    ways = {"row": "mirrored top to bottom", "column": "mirrored left to right"}
+    way = "turned by half a turn" if len(axes) == 2 else ways[_line(axes[0])]
     if len(owners) == len(view.wanted[axes[0]].factors):
-        words = f"{view.name} is read {verb} {way}, and should be read as it is."
-    elif any(_role_of(owner) == "weight" for owner in owners):
+        return _cause(f"{view.name} is read {way}, and should be read as it is.", "turn")
+    if any(_role_of(owner) == "weight" for owner in owners):
         backward = any(factor < 0 for _, factor in view.wanted[axes[0]].factors)
-        words = f"Every weight meets the neuron opposite: the kernel is {verb} {way}, and should not be."
-        if backward:
-            words = (
-                f"Every weight meets the neuron opposite: on the way back the kernel must be {verb} {way}."
-            )
-    else:
         words = (
-            f"{_listed(sorted(owners - {'output'})) or 'The result'} is {verb} {way}, and should not be."
+            f"on the way back the kernel must be {way}"
+            if backward
+            else f"the kernel is {way}, and should not be"
         )
-    return _cause(f"{words} {_reads(view)}", "turn")
+        return _cause(f"Every weight meets the neuron opposite: {words}.", "turn")
+    whose = _listed(sorted(owners - {"output"})) or "The result"
+    return _cause(f"{whose} is {way}, and should not be.", "turn")
 
 
 def _flipped(mine, right):
@@ -148,83 +169,56 @@ def _flipped(mine, right):
     return {column.owner for column in mine if mine[column] != right[column]}
 
 
-def _swapped(view):
+def _swapped(view, axes):
     """Formulas with rows where columns belong, or channels in each other's place."""
-    names = {column: view.found[column] for column in view.changed}
-    if any(
-        {other.letter for other, _ in formula.factors}
-        == {other.letter for other, _ in view.wanted[column].factors}
-        for column, formula in names.items()
-    ):
+    mine, right = (
+        [dict(formulas[axis].factors) for axis in axes] for formulas in (view.found, view.wanted)
+    )
+    moved = [
+        {index for index in wrong if index not in good} for wrong, good in zip(mine, right, strict=True)
+    ]
+    letters = [sorted(index.letter for formula in each for index in formula) for each in (mine, right)]
+    if len(axes) != 2 or not all(moved) or letters[0] != letters[1]:
         return None
-    mine = sorted(column.letter for formula in names.values() for column, _ in formula.factors)
-    right = sorted(column.letter for name in names for column, _ in view.wanted[name].factors)
-    if len(names) != 2 or mine != right:
-        return None
-    if {column.letter for column in names} & set("noi"):
-        return _cause(f"The channels of {view.name} are mixed up. {_reads(view)}", "channel")
-    moved = {
-        column.owner
-        for name, formula in names.items()
-        for column, _ in formula.factors
-        if column not in dict(view.wanted[name].factors)
+    if not _line(axes[0]):
+        return _cause(f"The channels of {view.name} are mixed up.", "channel")
+    owners = {index.owner for each in moved for index in each}
+    whose = owners.pop() if len(owners) == 1 else view.name
+    kernel = _role_of(whose) == "weight"
+    signs = {
+        factor > 0
+        for each, indices in zip(mine, moved, strict=True)
+        for index, factor in each.items()
+        if index in indices
     }
-    whose = moved.pop() if len(moved) == 1 else view.name
-    whose = "the kernel" if _role_of(whose) == "weight" else whose
-    return _cause(f"Rows and columns of {whose} are swapped. {_reads(view)}", "swap")
+    if kernel and len(signs) == 2:
+        return _cause("The kernel is turned by a quarter of a turn.", "turn")
+    return _cause(f"Rows and columns of {'the kernel' if kernel else whose} are swapped.", "swap")
 
 
-def _strided(view):
+def _strided(view, axes):
     """Formulas in which an index is multiplied by another number: a stride, a dilation."""
-    axes = _grid_axes(view)
-    if not axes:
-        return None
-    column = axes[0]
-    mine, right = dict(view.found[column].factors), dict(view.wanted[column].factors)
+    mine, right = dict(view.found[axes[0]].factors), dict(view.wanted[axes[0]].factors)
     changed = [index for index in {**mine, **right} if mine.get(index, 0) != right.get(index, 0)]
     if len(changed) != 1:
         return None
-    index, steps = changed[0], (mine.get(changed[0], 0), right.get(changed[0], 0))
-    if index.owner == "output":
-        words = f"From one output to the next, the part of {view.name}"
-    else:
-        words = f"From one number of {index.owner} to the next, the place in {view.name}"
-    return _cause(f"{words} moves by {steps[0]}, and should move by {steps[1]}. {_reads(view)}", "step")
+    steps = mine.get(changed[0], 0), right.get(changed[0], 0)
+    before = "output" if changed[0].owner == "output" else f"number of {changed[0].owner}"
+    words = f"From one {before} to the next, the place in {view.name} moves by {steps[0]}"
+    return _cause(f"{words}, and should move by {steps[1]}.", "step")
 
 
-def _channel(view):
+def _channel(view, axes):
     """An index of a channel or an image that follows something else, or nothing."""
-    wrong = [column for column in view.changed if column.letter in "noi"]
-    if not wrong or len(wrong) != len(view.changed):
-        return None
-    column = wrong[0]
-    mine, right = view.found[column], view.wanted[column]
-    word = column.word
+    axis = axes[0]
+    mine, right = view.found[axis], view.wanted[axis]
     if not mine.factors:
-        words = f"Your function always reads {word} {mine.constant} of {column.owner}."
+        words = f"Your function always reads {axis.word} {mine.constant} of {axis.owner}."
     elif _flipped(mine, right):
-        words = f"The {word}s of {column.owner} are read in reverse order."
+        words = f"The {axis.word}s of {axis.owner} are read in reverse order."
     else:
-        words = f"The index of the {word} of {column.owner} is {mine}; it should be {right}."
-    return _cause(f"{words} {_reads(view)}", "channel")
-
-
-def _moved(view):
-    """Any other difference of formulas."""
-    owners = _listed(sorted({column.owner for column in view.changed}))
-    return _cause(f"An index of {owners} is wrong. {_reads(view)}", "swap")
-
-
-def _span(products, column):
-    """The smallest and the largest value of an index."""
-    values = products.rows[:, products.columns.index(column)]
-    return int(values.min()), int(values.max())
-
-
-def _named(column, values):
-    """Some values of an index, in words: rows 0 and 6 of image."""
-    owner = "the output" if column.owner == "output" else column.owner
-    return f"{column.word}{'s' if len(values) > 1 else ''} {_listed(values)} of {owner}"
+        words = f"The index of the {axis.word} of {axis.owner} is {mine}; it should be {right}."
+    return _cause(words, "channel")
 
 
 def _covering(products, chosen):
@@ -243,23 +237,30 @@ def _covering(products, chosen):
             if (np.logical_or.reduce([full[column][1] for column in pair]) == taken).all()
         ]
         if fits:
-            best = min(fits, key=lambda pair: sum(len(full[column][0]) for column in pair))
+            best = min(
+                fits,
+                key=lambda pair: [
+                    (len(full[column][0]), _role_of(column.owner) != "weight") for column in pair
+                ],
+            )
             return [(column, full[column][0]) for column in best]
     return None
 
 
 def _keeping(products, kept):
     """The indices that say which products are kept: those of some values, or where two are equal."""
-    rows = products.rows
+    rows, few = products.rows, {}
     taken = np.array([tuple(row) in kept for row in rows.tolist()])
-    few, fits = [], np.ones(len(rows), dtype=bool)
     for number, column in enumerate(products.columns):
         values = np.unique(rows[taken, number])
         if len(values) < len(np.unique(rows[:, number])):
-            few.append((column, list(map(int, values))))
-            fits &= np.isin(rows[:, number], values)
-    if few and (fits == taken).all():
-        return few, None
+            few.setdefault(column.owner, []).append((column, list(map(int, values))))
+    for chosen in sorted(
+        [*few.values(), sum(few.values(), [])], key=lambda each: len(each[0][1]) if each else 0
+    ):
+        fits = [np.isin(rows[:, products.columns.index(column)], values) for column, values in chosen]
+        if chosen and (np.logical_and.reduce(fits) == taken).all():
+            return chosen, None
     for first, second in itertools.combinations(range(len(products.columns)), 2):
         if ((rows[:, first] == rows[:, second]) == taken).all():
             return [], (products.columns[first], products.columns[second])
@@ -271,28 +272,24 @@ def _lacking(right, mine):
     missing, kept = right.times.keys() - mine.times.keys(), right.times.keys() & mine.times.keys()
     one = _one_each(right, kept)
     if one:
-        return _cause(
-            f"Of the products of each output only the {one} is left, where all should be added up"
-            f"{': each one overwrites the one before' if one == 'last' else ''}.",
-            "assign",
+        because = ": each one overwrites the one before" if one == "last" else ""
+        words = (
+            f"Of the products of each output only the {one} is left, where all should be added up{because}."
         )
+        return _cause(words, "assign")
     few, same = _keeping(right, kept)
     if same:
+        where = _listed(f"the {index.word} of {index.owner}" for index in same)
         return _cause(
-            f"Only the products with {same[0].letter} = {same[1].letter} are there "
-            f"({same[0].word} of {same[0].owner}, {same[1].word} of {same[1].owner}).",
-            "range",
+            f"Only the products with {same[0].letter} = {same[1].letter} are there ({where}).", "range"
         )
     cover = _covering(right, missing)
     if cover and cover[0][0].owner == "output":
         return _unfilled(right, cover)
-    if cover and any(
-        len(values) + 1 < np.ptp(_span(right, column)) + 1 or not few for column, values in cover
-    ):
-        return _cause(" ".join(_missed(right, column, values) for column, values in cover), "range")
-    if few:
+    most = [len(values) > (np.ptp(_span(right, column)) + 1) / 2 for column, values in cover or ()]
+    if few and (not cover or any(most)):
         return _only(right, few)
-    return _cause(" ".join(_missed(right, *each) for each in cover), "range") if cover else None
+    return _missed(right, cover) if cover else None
 
 
 def _one_each(right, kept):
@@ -311,8 +308,8 @@ def _one_each(right, kept):
 
 def _unfilled(right, cover):
     """Places of the output to which nothing is added."""
-    where = _listed(_named(column, values) for column, values in cover)
-    words = f"Nothing is added up in {where}."
+    what = "Nothing is added up" if len(right.names) > 1 else f"{right.names[0]} is not added"
+    words = f"{what} in {_listed(_named(*each) for each in cover)}."
     ends = {value in _span(right, column) for column, values in cover for value in values}
     grid = {column.letter for column, _ in cover} <= set("pqrs")
     if ends == {True} and grid and max(len(values) for _, values in cover) == 2:
@@ -321,9 +318,10 @@ def _unfilled(right, cover):
     return _cause(f"{words}{_end(right, *cover[0])}", "range")
 
 
-def _missed(right, column, values):
-    """Products that are missing at some values of an index, in a sentence."""
-    return f"The products with {_named(column, values)} are missing.{_end(right, column, values)}"
+def _missed(right, cover):
+    """Products that are missing at some values of an index, or of two."""
+    where = _listed(_named(*each) for each in cover)
+    return _cause(f"The products with {where} are missing.{_end(right, *cover[0])}", "range")
 
 
 def _end(right, column, values):
@@ -559,21 +557,32 @@ def _too_many(right, mine):
     extra = mine.times.keys() - right.times.keys()
     if right.times.keys() - mine.times.keys():
         return None
-    out = [column for column in right.columns if column.owner == "output"]
-    for column in right.columns[len(out) :]:
-        formula = _same_as(right, column, out)
-        if formula and not _same_as(mine, column, out):
-            return _cause(
-                f"Each output adds up every {column.word} of {column.owner}; only its own, the one with "
-                f"{column.letter} = {formula} of the output, belongs there.",
-                "axes",
-            )
+    tied = next(
+        (
+            pair
+            for pair in itertools.combinations(right.columns, 2)
+            if pair[0].owner != pair[1].owner
+            and _always_equal(right, pair)
+            and not _always_equal(mine, pair)
+        ),
+        None,
+    )
+    if tied:
+        first, second = (f"{column.word} of {_owner(column)}" for column in tied)
+        return _cause(
+            f"Every {first} meets every {second}; only those with the same number belong together.", "axes"
+        )
     row, cover = min(extra), _covering(mine, extra)
     where = f", those with {_listed(_named(*each) for each in cover)}" if cover else ""
     return _cause(
-        f"There are products too many{where}: {mine.output(row)} also holds {mine.spelled(row)}.",
-        "range",
+        f"There are products too many{where}: {mine.output(row)} also holds {mine.spelled(row)}.", "range"
     )
+
+
+def _always_equal(products, pair):
+    """Whether two indices are the same in all products."""
+    first, second = (products.rows[:, products.columns.index(column)] for column in pair)
+    return bool((first == second).all())
 
 
 def _routed(right, mine, context):
@@ -631,8 +640,7 @@ def _explain_products(right, mine, context):
     view = _best_view(right, mine)
     if view is None or not view.changed:
         return _too_many(right, mine)
-    ways = (_shifted, _turned, _swapped, _strided, _channel, _moved)
-    cause = next(filter(None, (way(view) for way in ways)))
+    cause = _by_formula(view)
     shared = set(mine.times.values())
     if set(right.times.values()) == {1} and len(shared) == 1 and shared != {1}:
         cause = _cause(

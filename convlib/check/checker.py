@@ -4,6 +4,7 @@
 Chapter "How an answer is checked" builds this module.
 """
 
+from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
@@ -101,14 +102,17 @@ def _explained(label, different, function, task, compared):
     said, hint, drawing = [], "", None
     mistake = finding = None
     known = function, task.problem, all_cases, task.express
-    if task.problem and different.kind != "type":
+    has_numbers = different.kind != "type"
+    if has_numbers and task.problem:
         mistake = known_mistake(*known)
     if mistake:
         said, hint = [mistake.sentence], mistake.hint
-    elif isinstance(expected, np.ndarray) and (finding := diagnose(function, task.right, arguments)):
+    elif has_numbers and isinstance(expected, (np.ndarray, np.generic, Real, tuple)):
+        finding = diagnose(function, task.right, arguments)
+    if finding:
         said, hint, drawing = [finding.sentence], finding.hint, finding.drawing
     said.append(different.sentence)
-    if task.problem and not mistake and different.kind != "type":
+    if has_numbers and task.problem and not mistake:
         said.append(_not_one(known))
     shown = (*_shown_arguments(arguments), *_shown("Expected", expected), *_shown("Returned", found))
     return Verdict(label, WRONG, tuple(said), hint, shown, drawing)

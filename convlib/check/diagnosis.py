@@ -16,7 +16,7 @@ from convlib.check.causes import EXACT, _cause, _count
 from convlib.check.numbers import _explain_numbers
 from convlib.check.products import _letters_of, _role_of
 from convlib.check.results import _equal, _explain, _general, _shape_words, _worst_place
-from convlib.check.tracing import call, trace, value_of
+from convlib.check.tracing import call, terms_of, trace, value_of
 
 __all__ = ["Finding", "Run", "diagnose"]
 
@@ -71,7 +71,7 @@ def _as_numbers(output):
     return array
 
 
-def _before_numbers(function, mine, wanted, arguments):
+def _before_numbers(mine, wanted):
     """What can be said before two results are compared, or None."""
     if mine.error:
         return _cause(f"Your function stops with {type(mine.error).__name__}: {mine.error}.", "general")
@@ -87,15 +87,10 @@ def _before_numbers(function, mine, wanted, arguments):
     found = _as_numbers(mine.output)
     if isinstance(found, str):
         return _cause(found, "type")
-    for name, value in arguments.items():
-        if isinstance(value, np.ndarray) and not np.array_equal(
-            wanted.arguments[name], mine.arguments[name]
-        ):
-            return _cause(
-                f"Your function changes its argument {name}: whoever calls it finds other numbers there "
-                "afterwards.",
-                "arguments",
-            )
+    for name, value in wanted.arguments.items():
+        if isinstance(value, np.ndarray) and not np.array_equal(value, mine.arguments[name]):
+            words = f"Your function changes its argument {name}: whoever calls it finds other numbers there"
+            return _cause(f"{words} afterwards.", "arguments")
     return None
 
 
@@ -119,43 +114,36 @@ def _imprecise(found, expected):
     """Results that differ by rounding, or by whole numbers."""
     if found.shape != expected.shape or not expected.size:
         return None
-    largest = np.abs(expected).max()
-    far = np.abs(found - expected).max()
-    if (
-        found.dtype.kind == "f"
-        and found.dtype.itemsize < 8
-        and far < 30 * np.finfo(found.dtype).eps * largest
-    ):
-        return _cause(
-            f"The result is right to the precision of {found.dtype}, and no further: float64 is expected.",
-            "type",
-        )
-    whole = found.dtype.kind in "iu" and (expected != np.rint(expected)).any()
-    if whole and (far < 1 or np.array_equal(found, np.trunc(expected))):
-        return _cause(
-            f"The result holds whole numbers only ({found.dtype}): what stands behind the point is cut off.",
-            "type",
-        )
-    bits = 8 * found.dtype.itemsize
-    if found.dtype.kind in "iu" and bits < 64 and np.array_equal(found, expected.astype(found.dtype)):
-        return _cause(
-            f"The numbers run over: {found.dtype} has {bits} bits, and the sums need more.", "type"
-        )
+    kind, name = found.dtype.kind, found.dtype.name
+    if kind == "f" and found.dtype.itemsize < 8 and _agree(found.astype(float), expected, found.dtype):
+        return _cause(f"The result is right to the precision of {name}, and no further.", "type")
+    far = np.abs(found.astype(float) - expected).max()
+    if kind in "iu" and (expected != np.rint(expected)).any() and (far < 1 or _same_whole(found, expected)):
+        words = f"The result holds whole numbers only ({name}): what stands behind the point is cut off."
+        return _cause(words, "type")
+    if kind in "iu" and found.dtype.itemsize < 8 and np.array_equal(found, expected.astype(found.dtype)):
+        return _cause(f"The numbers run over: the sums do not fit into {name}.", "type")
     return None
 
 
-def _agree(found, expected):
-    """Whether two results are the same, up to rounding."""
+def _same_whole(found, expected):
+    """Whether the numbers before the point are the same."""
+    return np.array_equal(found, np.trunc(expected))
+
+
+def _agree(found, expected, dtype):
+    """Whether two results are the same, up to the rounding of a data type."""
     if found.shape != expected.shape:
         return False
-    largest = np.abs(expected).max(initial=0) if expected.size else 0
+    rounding = 30 * np.finfo(dtype).eps if dtype.kind == "f" else 0
+    largest = np.abs(expected).max(initial=0)
     with np.errstate(invalid="ignore"):
-        return bool(np.all(np.abs(found - expected) <= EXACT * max(largest, 1e-300)))
+        return bool((np.abs(found - expected) <= max(EXACT, rounding) * max(largest, 1e-300)).all())
 
 
 def _both_traced(function, right, arguments, found, expected):
     """The traced outputs of both functions, or why there are none."""
-    arrays = [name for name, value in arguments.items() if isinstance(value, np.ndarray)]
+    arrays = [name for name, value in arguments.items() if isinstance(value, (np.ndarray, list))]
     flows = [name for name in arrays if _role_of(name) == "flow"]
     problem = ""
     for names in (None, flows) if flows and len(flows) < len(arrays) else (None,):
@@ -166,8 +154,12 @@ def _both_traced(function, right, arguments, found, expected):
             problem = problem or f"your function could not be traced, since {mine.problem}"
         if mine.output is None or wanted.output is None:
             continue
+        if not any(any(terms_of(value)) for value in wanted.output.flat):
+            problem = problem or "the right result holds plain numbers only"
+            continue
         values = value_of(mine.output, arguments), value_of(wanted.output, arguments)
-        if _agree(values[1], expected) and (np.isnan(values[0]).any() or _agree(values[0], found)):
+        empty = np.isnan(values[0]).any()  # memory that nothing was written to
+        if _agree(values[1], expected, expected.dtype) and (empty or _agree(values[0], found, found.dtype)):
             return wanted.output, mine.output
         problem = (
             problem or "traced, your function gives other numbers, perhaps because it keeps whole numbers"
@@ -212,7 +204,7 @@ def diagnose(function, right, arguments):
     Returns
     -------
     Finding or None
-        None if both give the same. `how` is "tracing", or "numbers" where that was not possible.
+        None if both give the same; `how` is "numbers" where tracing was not possible.
 
     Raises
     ------
@@ -227,20 +219,49 @@ def diagnose(function, right, arguments):
     if wanted.error:
         names = ", ".join(arguments)
         raise ValueError(f"right: expected to work with {names}, got {wanted.error!r}") from wanted.error
-    early = _before_numbers(function, mine, wanted, arguments)
+    if isinstance(wanted.output, tuple) and not mine.error:
+        return _of_several(function, right, arguments, mine.output, len(wanted.output))
+    early = _before_numbers(mine, wanted)
     if early:
         return Finding(*early, None, "numbers")
-    found, expected = np.asarray(mine.output), np.asarray(wanted.output)
-    equal = _agree(found, expected)
-    precise = None if equal else _imprecise(found, expected)
-    if precise:
+    return _compared(function, right, arguments, np.asarray(mine.output), np.asarray(wanted.output))
+
+
+def _compared(function, right, arguments, found, expected):
+    """The finding for two arrays."""
+    equal = _agree(found.astype(float), expected.astype(float), expected.dtype)
+    if not equal and (precise := _imprecise(found, expected)):
         return Finding(*precise, None, "numbers")
     traced = _both_traced(function, right, arguments, found, expected)
+    arrays = {
+        name: np.array(value) if isinstance(value, list) else value for name, value in arguments.items()
+    }
     if not isinstance(traced, str):
-        return _traced_finding(*traced, arguments, equal)
+        return _traced_finding(*traced, arrays, equal)
     if equal:
         return None
-    cause = _unsteady(function, found, arguments) or _explain_numbers(found, expected, arguments)
+    if unsteady := _unsteady(function, found, arguments):
+        return Finding(*unsteady, None, "numbers")
+    cause = _explain_numbers(found, expected, arrays)
     return Finding(
         f"{cause.sentence} (Said from the numbers alone: {traced}.)", cause.hint, None, "numbers"
     )
+
+
+def _of_several(function, right, arguments, output, count):
+    """The first finding for functions that return several results."""
+    if not isinstance(output, tuple) or len(output) != count:
+        found = f"{len(output)} results" if isinstance(output, tuple) else type(output).__name__
+        return Finding(
+            *_cause(f"Expected {count} results in a tuple, got {found}.", "return"), None, "numbers"
+        )
+    for number in range(count):
+        finding = diagnose(_one_of(function, number), _one_of(right, number), arguments)
+        if finding:
+            return finding._replace(sentence=f"Result {number + 1} of {count}: {finding.sentence}")
+    return None
+
+
+def _one_of(function, number):
+    """The function that returns only one of several results."""
+    return lambda **arguments: call(function, arguments)[number]

@@ -88,7 +88,8 @@ def _scaled_numbers(found, expected, arguments):
     if ratio is None or np.nanmax(ratio) - np.nanmin(ratio) > 1e-7 * np.nanmax(np.abs(ratio)):
         return None
     factor = float(np.nanmean(ratio))
-    if found.size == 1 and not (factor == 0 or _known_factor(factor, arguments)):
+    whole = found.size == 1 and float(found.flat[0]).is_integer()
+    if found.size == 1 and factor not in (0, -1) and (whole or not _known_factor(factor, arguments)):
         return None  # one number is always some multiple of another
     words = (
         f"The numbers of the result {_by_factor(factor, _lengths(arguments))}."
@@ -249,6 +250,24 @@ def _other_base(found, expected, axis):
     )
 
 
+def _reduced(found, expected, arguments):
+    """Numbers that are the largest, the mean or the like along axes of an argument."""
+    ways = {"the sums": np.sum, "the means": np.mean, "the largest": np.max, "the smallest": np.min}
+    for name, value in arguments.items():
+        if not isinstance(value, np.ndarray) or value.dtype.kind not in "iuf" or found.size < 2:
+            continue
+        for count, (words, reduce) in itertools.product(range(1, value.ndim + 1), ways.items()):
+            for axes in itertools.combinations(range(value.ndim), count):
+                made = reduce(value, axis=axes)
+                if made.shape == found.shape and np.allclose(made, found):
+                    along = "axis" if count == 1 else "axes"
+                    return _cause(
+                        f"The numbers of the result are {words} of {name} along {along} {_listed(axes)}.",
+                        "axes",
+                    )
+    return None
+
+
 def _picked(found, expected, arguments):
     """Numbers that are picked from an argument, at a wrong place or not at all."""
     for name, value in arguments.items():
@@ -337,6 +356,7 @@ def _explain_numbers(found, expected, arguments):
         _own_factors,
         _offset_numbers,
         _by_sign,
+        _reduced,
         _picked,
     )
     cause = next(filter(None, (way(found, expected, arguments) for way in ways)), None)

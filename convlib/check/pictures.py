@@ -19,16 +19,11 @@ SIDE = 38  # of a cell, in pixels
 PANELS = 3  # as many channels are drawn, at most
 CELLS = 14  # rows and columns of a grid, at most
 _SIGNS = {
-    "right": "read as it should be",
+    "right": "read as it should be; its partner is at u,v",
     "missing": "missing: should be read",
     "extra": "too many: should not be read",
-    "paired": "wrongly paired; the right one in brackets",
+    "paired": "wrongly paired; in brackets the right partner",
 }
-
-
-def _role(letters):
-    """Whether the letters of an array are those of a flow."""
-    return "flow" if set(letters) & set("pq") else "input"
 
 
 def _states(wanted, found):
@@ -41,32 +36,36 @@ def _states(wanted, found):
     return states
 
 
-def _channels(states, limit):
+def _channels(states):
     """The channels to be drawn: those with mistakes first, in their order."""
     wrong = sorted({place[:-2] for place, (state, *_) in states.items() if state != "right"})
     others = sorted({place[:-2] for place in states} - set(wrong))
-    return sorted((wrong + others)[:limit])
+    return sorted((wrong + others)[:PANELS])
 
 
 def _by_cell(terms, letters):
     """The products of one output, by the grid that they read: for each cell, its partner and how often."""
     cells = {}
     for product, times in terms.items():
-        grids = [entry for entry in product if set(letters.get(entry.name, "")) & set("rspq")]
-        entry = grids[0] if grids else next((entry for entry in product if len(entry.place) > 1), None)
-        if entry is None or entry.name not in letters:
+        grids = [entry for entry in product if len(entry.place) > 1 and entry.name in letters]
+        if not grids:
             continue
+        entry = max(
+            grids, key=lambda entry: [bool(set(letters[entry.name]) & set(of)) for of in ("rs", "pq")]
+        )
         partner = next((other for other in product if other != entry), None)
-        label = ",".join(map(str, partner.place[-2:])) if partner else ""
-        if times != 1:
-            label = f"{times:.3g}·{label}" if label else f"{times:.3g}×"
-        cells.setdefault(entry.name, {}).setdefault(entry.place, []).append(label or "1")
-    return {name: {place: " ".join(labels) for place, labels in each.items()} for name, each in cells.items()}
+        label = ",".join(map(str, partner.place[-2:])) if partner else "1"
+        label = label if times == 1 else f"{times:.2g}·{label}"
+        cells.setdefault(entry.name, {}).setdefault(entry.place, []).append(label)
+    return {
+        name: {place: " ".join(labels) for place, labels in each.items()} for name, each in cells.items()
+    }
 
 
 def _cell(x, y, state, mine, right, role):
     """One cell that is or should be read."""
     middle, inner = x + SIDE / 2, SIDE - 6
+    mine, right = _short(mine), _short(right)
     colour = COLOURS[role] if state == "right" else COLOURS["kernel"]
     fill = {"right": 0.3, "paired": 0.3, "extra": 0.3, "missing": 0}[state]
     dash = ' stroke-dasharray="4 3"' if state == "missing" else ""
@@ -82,6 +81,11 @@ def _cell(x, y, state, mine, right, role):
     if sign:
         content += _text(middle, y + 12, sign, 12, ' font-weight="600"')
     return content + _text(middle, y + (26 if sign else 19), words, 11)
+
+
+def _short(label):
+    """A label that fits into a cell."""
+    return label if len(label) <= 6 else label.split("·")[0] + "×" if "·" in label else label[:5] + "…"
 
 
 def _panel(array, name, channel, states, role):
@@ -109,7 +113,7 @@ def _legend(states, role):
     order = [state for state in _SIGNS if state in states]
     for number, state in enumerate(order):
         y = 4 + number * (SIDE + 4)
-        content += _cell(4, y, state, "u,v" if role == "input" else "u,v", "u,v", role)
+        content += _cell(4, y, state, "u,v", "u,v", role)
         content += _text(SIDE + 14, y + SIDE / 2, _SIGNS[state], 12, ' text-anchor="start"')
     return _svg(width, 8 + len(order) * (SIDE + 4), content)
 
@@ -170,8 +174,7 @@ def reads(right, mine, place, letters, arguments):
     states = _states(wanted.get(name, {}), found.get(name, {}))
     if len(states) < 2:
         return None
-    channels = _channels(states, PANELS)
-    role = {"flow": "flow"}.get(_role(letters[name]), "input")
-    panels = [_panel(arguments[name], name, channel, states, role) for channel in channels]
+    role = "flow" if set(letters[name]) & set("pq") else "input"
+    panels = [_panel(arguments[name], name, channel, states, role) for channel in _channels(states)]
     panels.append(_legend({state for state, *_ in states.values()}, role))
     return Figure(panels, _words(place, name, states))

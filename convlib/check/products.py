@@ -16,25 +16,27 @@ __all__ = ["Column", "Products", "Formula", "View"]
 
 # Chapter "What your code read" (chapters/tracing.ipynb)
 
-_ROLES = {
-    "weight": ("weight", "kernel", "filter"),
-    "bias": ("bias",),
-    "flow": ("grad_output", "delta", "flow"),
-    "same": ("parameter", "gradient"),
+_ROLES = {  # words in the name of an argument, and short names
+    "same": (("parameter", "gradient", "grad_weight", "grad_bias", "grad_kernel"), ()),
+    "weight": (("weight", "kernel", "filter"), ("w", "k")),
+    "bias": (("bias",), ("b",)),
+    "flow": (("grad", "delta", "flow", "upstream"), ("d", "g", "dout", "dy")),
 }
 
 
 def _role_of(name):
-    """Return what an argument is: "input", "weight", "bias", "flow" or "same" (as the result)."""
-    return next(
-        (role for role, words in _ROLES.items() if any(word in name.lower() for word in words)), "input"
-    )
+    """Return what an argument is: "weight", "bias", "flow", "same" (as the result) or "input"."""
+    name = name.lower()
+    for role, (words, short) in _ROLES.items():
+        if name in short or any(word in name for word in words):
+            return role
+    return "input"
 
 
 _LETTERS = {  # the names of the axes, by what an array is and how many axes it has
     "input": ("", "s", "rs", "irs", "nirs"),
     "weight": ("", "v", "uv", "iuv", "oiuv"),
-    "flow": ("", "o", "pq", "opq", "nopq"),
+    "flow": ("", "q", "pq", "opq", "nopq"),
     "bias": ("", "o"),
     "same": ("", "o", "oi", "irs", "oiuv"),
 }
@@ -98,8 +100,10 @@ def _is_linear(output, arrays):
     ]
     places = np.array([place + first.place + second.place for place, (first, second) in products])
     axes = range(output.ndim)
-    return bool(products) and all(
-        (places[:, [axis]] == places[:, output.ndim :]).all(axis=0).any() for axis in axes
+    return (
+        output.ndim > 0
+        and bool(products)
+        and all((places[:, [axis]] == places[:, output.ndim :]).all(axis=0).any() for axis in axes)
     )
 
 

@@ -27,6 +27,7 @@ from convlib.check.products import (
     Products,
     _columns,
     _formula_of,
+    _index,
     _letters_of,
     _products_of,
     _role_of,
@@ -140,14 +141,14 @@ def _whole_factor(wanted, found, context):
     return _cause(f"All numbers of the result {words}.", "factor")
 
 
+def _key(value):
+    """What a number is the sum of, to be compared."""
+    return frozenset((product, round(float(times), 9)) for product, times in terms_of(value).items())
+
+
 def _keys(output):
-    """What each place is the sum of, to be compared."""
-    return {
-        place: frozenset(
-            (product, round(float(times), 9)) for product, times in terms_of(output[place]).items()
-        )
-        for place in np.ndindex(output.shape)
-    }
+    """What each place is the sum of, by place."""
+    return {place: _key(output[place]) for place in np.ndindex(output.shape)}
 
 
 def _shape_words(right, mine):
@@ -157,37 +158,42 @@ def _shape_words(right, mine):
 
 def _equal(first, second):
     """Whether two traced outputs are the same."""
-    return first.shape == second.shape and list(_keys(first).values()) == list(_keys(second).values())
+    return first.shape == second.shape and all(
+        mine is right or _key(mine) == _key(right)
+        for mine, right in zip(first.flat, second.flat, strict=True)
+    )
 
 
 def _other_shape(right, mine, arguments):
     """Say how a result of another shape belongs to the right one."""
-    words, letters = _shape_words(right, mine), _letters_of(right, arguments)
+    words, letters = _shape_words(right, mine), _letters_of(right, arguments)["output"]
     if mine.size == right.size and _equal(mine.reshape(right.shape), right):
         return _cause(f"{words} The numbers are right, and only the shape is not.", "shape")
     if mine.ndim == right.ndim:
         for order in itertools.permutations(range(mine.ndim)):
             if _equal(mine, right.transpose(order)):
+                axes = ", ".join(letters[axis] for axis in order)
                 return _cause(
-                    f"{words} The numbers are right, but the axes stand in the order "
-                    f"{', '.join(letters['output'][axis] for axis in order)}.",
-                    "shape",
+                    f"{words} The numbers are right, but the axes stand in the order {axes}.", "shape"
                 )
         return _cut(right, mine, words)
     if mine.ndim == right.ndim + 1:
         return _one_axis_more(right, mine, words, arguments)
-    for axis in range(right.ndim):
-        if right.ndim == mine.ndim + 1 and _equal(np.asarray(right.sum(axis=axis)), mine):
+    for axis in range(right.ndim if right.ndim == mine.ndim + 1 else 0):
+        if _equal(np.asarray(right.sum(axis=axis)), mine):
             return _cause(
-                f"{words} Your function also adds up axis {letters['output'][axis]}, which should be left.",
-                "axes",
+                f"{words} Your function also adds up axis {letters[axis]}, which should be left.", "axes"
             )
-    more = (
-        "Axes are left that should have been added up."
-        if mine.ndim > right.ndim
-        else "An axis is missing: something is added up, or picked, that should be left."
+        for index in range(right.shape[axis]):
+            if _equal(np.asarray(right.take(index, axis)), mine):
+                which = f"{letters[axis]} = {index}" + (
+                    ", the last," if index + 1 == right.shape[axis] else ""
+                )
+                return _cause(f"{words} Only the result for {which} is left of all.", "assign")
+    few = "An axis is missing: something is added up, or picked, that should be left."
+    return _cause(
+        f"{words} {few if mine.ndim < right.ndim else 'Axes are left that should be added up.'}", "axes"
     )
-    return _cause(f"{words} {more}", "axes")
 
 
 def _one_axis_more(right, mine, words, arguments):
@@ -253,7 +259,7 @@ def _rearranged(right, mine, letters):
     for place, key in _keys(right).items():
         known.setdefault(key, []).append(place)
     times, moves = {}, _keys(mine)
-    if list(moves.values()) == list(_keys(right).values()) or len(known) < right.size:
+    if len(known) < right.size:
         return None
     for place, key in moves.items():
         source = known.get(key)
@@ -352,20 +358,21 @@ def _general(right, mine):
     place = _worst_place(right, mine)
     wanted, found = terms_of(right[place]), terms_of(mine[place])
     missing, extra = wanted.keys() - found.keys(), found.keys() - wanted.keys()
-    words = []
-    if missing:
-        words.append(f"lacks {_listed_products(missing)}")
+    words = [f"lacks {_listed_products(missing)}"] if missing else []
     if extra:
         words.append(f"holds {_listed_products(extra)}, which should not be there")
-    if not words:
-        product = next(
-            product for product in sorted(wanted) if not math.isclose(wanted[product], found[product])
-        )
+    if len(found) > len(wanted):
         words.append(
-            f"counts {_listed_products([product])} {found[product]:.4g} times where {wanted[product]:.4g} is "
-            "right"
+            f"is a sum of {len(found)} products where {len(wanted)} are right; is something added up "
+            "too early, or a matrix product (@) taken instead of *?"
         )
-    return _cause(f"output[{', '.join(map(str, place))}] {'; it '.join(words)}.", "general")
+    if not words:
+        product = next(each for each in sorted(wanted) if not math.isclose(wanted[each], found[each]))
+        words.append(
+            f"counts {_listed_products([product])} {found[product]:.4g} times where {wanted[product]:.4g} "
+            "is right"
+        )
+    return _cause(f"output{_index(place)} {'; it '.join(words)}.".replace("?.", "?"), "general")
 
 
 def _explain(right, mine, arguments):

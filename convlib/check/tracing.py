@@ -10,6 +10,7 @@ import copy
 import functools
 import inspect
 import io
+import math
 import operator
 import sys
 import types
@@ -20,13 +21,14 @@ import numpy as np
 from convlib import reference
 
 __all__ = [
-    "LIMIT", "CannotTrace", "Entry", "Meter", "terms_of", "Sum", "EMPTY", "call", "Traced", "trace",
-    "value_of",
+    "ROUNDING", "LIMIT", "CannotTrace", "Entry", "Meter", "terms_of", "Sum", "EMPTY", "call",
+    "Traced", "trace", "value_of",
 ]
 
 
 # Chapter "What your code read" (chapters/tracing.ipynb)
 
+ROUNDING = 1e-13  # a product that is in a sum less often is not in it
 LIMIT = 3_000_000  # products that a traced run may touch: about a second
 
 
@@ -98,7 +100,7 @@ def _multiplied(terms, others):
         for factor, more in others.items():
             both = tuple(sorted(product + factor))
             total[both] = total.get(both, 0) + times * more
-    return total
+    return {product: times for product, times in total.items() if times}
 
 
 def _cannot(what):
@@ -421,13 +423,22 @@ def trace(function, arguments, names=None, limit=LIMIT):
 
 
 def _remembering(name, value, meter):
-    """An array of numbers that remember their own place; anything else as it is."""
-    if not isinstance(value, np.ndarray) or value.dtype.kind not in "iuf":
+    """An array, or a list, of numbers that remember their own place; anything else as it is."""
+    if not _holds_numbers(value):
         return copy.copy(value)
-    array = np.empty(value.shape, dtype=object)
-    for place in np.ndindex(value.shape):
+    array = np.empty(np.shape(value), dtype=object)
+    for place in np.ndindex(array.shape):
         array[place] = Sum({(Entry(name, place),): 1}, meter)
-    return array.view(_Array)
+    return array.tolist() if isinstance(value, list) else array.view(_Array)
+
+
+def _holds_numbers(value):
+    """Whether an argument is an array or a list of real numbers."""
+    if isinstance(value, list):
+        with contextlib.suppress(ValueError):
+            return np.array(value).dtype.kind in "iuf"
+        return False
+    return isinstance(value, np.ndarray) and value.dtype.kind in "iuf"
 
 
 def _as_output(output):
@@ -436,8 +447,14 @@ def _as_output(output):
         array = np.array(output, dtype=object)
     except ValueError as error:
         return Traced(None, f"what it returns is no array: {error}")
-    if any(terms_of(value) is None for value in array.flat):
-        return Traced(None, "what it returns holds something else than numbers")
+    for place in np.ndindex(array.shape):
+        terms = terms_of(array[place])
+        if terms is None:
+            return Traced(None, "what it returns holds something else than numbers")
+        if isinstance(array[place], Sum):  # what should have cancelled may be left over by rounding
+            array[place].terms = {
+                product: times for product, times in terms.items() if abs(times) > ROUNDING
+            }
     return Traced(array, "")
 
 
@@ -460,11 +477,10 @@ def value_of(output, arguments):
     -----
     Source: chapter "What your code read".
     """
-    values = np.empty(output.shape)
+    arrays = {name: np.asarray(value) for name, value in arguments.items()}
+    values = np.zeros(output.shape)
     for place in np.ndindex(output.shape):
-        values[place] = sum(
-            times
-            * np.prod([float(arguments[name][at]) if name in arguments else np.nan for name, at in product])
-            for product, times in terms_of(output[place]).items()
-        )
+        for product, times in terms_of(output[place]).items():
+            factors = [float(arrays[name][at]) if name in arrays else np.nan for name, at in product]
+            values[place] += times * math.prod(factors)
     return values
