@@ -94,7 +94,9 @@ test: book
 TESTS_OF_CONVLIB := $(addprefix tests/test_,functional.py choosing.py processes.py interrupts.py board.py simd.py \
   same_bits.py blocks.py product.py back.py planes.py winograd.py transforms.py numpy_kernels.py shapes.py \
   general_reference.py reference.py gradcheck.py datasets.py figures.py learning_figures.py pooling.py layers.py \
-  losses.py mse.py optimizers.py training.py digits.py cluster.py check.py exercises.py own_layer.py)
+  losses.py mse.py optimizers.py training.py digits.py cluster.py)
+# Those of the checker of answers compile nothing: one more run is enough for them, the one that counts lines.
+TESTS_OF_CHECK := $(addprefix tests/test_,check.py exercises.py own_layer.py catalogue.py tracing.py unseen_answers.py)
 
 # Compiled with a check of every index. The code goes to a place of its own: in its cache, Numba does not tell it
 # from code without the checks. An absolute path, because some tests start programs in other folders.
@@ -110,7 +112,8 @@ NOT_COMPILED := NUMBA_DISABLE_JIT=1 NUMBA_CPU_NAME=skylake-avx512 NUMBA_CPU_FEAT
 
 coverage: .venv/.installed
 	@mkdir -p _build && rm -rf _build/coverage && mkdir _build/coverage
-	$(NOT_COMPILED) $(BIN)/python -m pytest --quiet --numprocesses=2 -m "not slow" --cov=convlib --cov-report= $(TESTS_OF_CONVLIB)
+	$(NOT_COMPILED) $(BIN)/python -m pytest --quiet --numprocesses=2 -m "not slow" --cov=convlib --cov-report= \
+	  $(TESTS_OF_CONVLIB) $(TESTS_OF_CHECK)
 	$(NOT_COMPILED) PYTHONPATH=. $(BIN)/python -m coverage run --append tests/check_kernels.py margins 12
 	NUMBA_CACHE_DIR=_build/coverage COVERAGE_FILE=_build/coverage/data PYTHONPATH=. \
 	  $(BIN)/python -m coverage run --append tests/check_kernels.py margins 4
