@@ -127,8 +127,8 @@ def test_no_two_are_confused(problem):
 
 def test_what_cannot_be_told_apart_is_not_named():
     (house, *_) = cases_of("conv2d_bias_grad")
-    averaged = next(each for each in mistakes_of("conv2d_bias_grad") if each.name == "wrong axis")
-    assert known_mistake(averaged.function, "conv2d_bias_grad", [house]) is averaged
+    wrong_axis = next(each for each in mistakes_of("conv2d_bias_grad") if each.name == "wrong axis")
+    assert known_mistake(wrong_axis.function, "conv2d_bias_grad", [house]) is wrong_axis
     pair = {"nothing stopped", "flow lets through at 0"}  # the same where every input is 0
     cases = [{"values": np.zeros(3), "grad_output": np.array([1.0, -2.0, 3.0])}]
     agreeing = {each.name for each in close_to(lambda values, grad_output: grad_output, "relu_grad", cases)}

@@ -5,6 +5,7 @@ import contextlib
 import functools
 import io
 import re
+import types
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 import convlib
 from convlib import reference
 from convlib.check.diagnosis import diagnose
-from convlib.check.tracing import CannotTrace, Entry, Meter, Sum, terms_of, trace, value_of
+from convlib.check.tracing import CannotTrace, Entry, Meter, Sum, measure, terms_of, trace, value_of
 from convlib.datasets import house
 
 
@@ -468,6 +469,8 @@ WRONG = [
     ("max_pool2d", lambda values, kernel_size: values.reshape(2, 2, 2, 3, 2).mean(axis=(2, 4)), "no entry of values"),
     ("max_pool2d", lambda values, kernel_size: values.reshape(2, 2, 2, 3, 2).min(axis=(2, 4)), "never larger"),
     ("max_pool2d", lambda values, kernel_size: values[:, ::2, ::2], "which is values[0, 0, 0]"),
+    ("max_pool2d", lambda values, kernel_size: np.max(
+        [values[:, u : u + 3, v : v + 5] for u, v in np.ndindex(2, 2)], axis=0), "moves by 1, and should move by 2"),
     ("max_pool2d_grad", lambda x, size, d: d.repeat(size, axis=1).repeat(size, axis=2), "should arrive at", "and"),
     ("max_pool2d_grad", lambda x, size, d: np.kron(d, [[1, 0], [0, 0]]), "should arrive at output", "yours arrives at"),
     ("softmax", lambda scores: shares(scores.T).T, "along axis 1", "yours do along axis 0"),
@@ -645,6 +648,36 @@ def test_too_much_work_is_given_up():
     assert trace(loops, arguments).problem == ""
 
 
+def by_a_class(inputs, weight, bias):
+    """A linear layer of the library, whose arrays have no room for numbers that remember."""
+    layer = convlib.layers.Linear(*weight.shape[::-1], dtype=np.float64, rng=0)
+    layer.load_state_dict({"weight": weight, "bias": bias})
+    return layer(inputs)
+
+
+def test_what_cannot_be_traced_is_asked_with_zeros_and_ones():
+    right, [arguments] = PROBLEMS["linear"]
+    assert trace(by_a_class, arguments).problem
+    asked, traced = measure(by_a_class, arguments).output, trace(right, arguments).output
+    assert all(terms_of(one) == terms_of(other) for one, other in zip(asked.flat, traced.flat, strict=True))
+    finding = diagnose(lambda inputs, weight, bias: by_a_class(inputs, weight, 0 * bias), by_a_class, arguments)
+    assert finding.how == "tracing" and "The bias is missing" in finding.sentence
+    assert diagnose(right, by_a_class, arguments) is None is diagnose(by_a_class, right, arguments)
+
+
+def test_asking_is_given_up_where_it_takes_too_long_or_fails():
+    arguments = PROBLEMS["linear"][1][0]
+    assert "too often" in measure(by_a_class, arguments, limit=20).problem
+    assert "stops with ZeroDivisionError" in measure(lambda inputs: 1 // int(inputs[0]), {"inputs": np.ones(2)}).problem
+    assert "no number" in measure(lambda inputs: inputs / inputs, {"inputs": np.ones(2)}).problem
+
+
+def test_what_was_asked_is_believed_only_if_the_values_agree():
+    arguments = {"values": np.array([3.0, -2, 5])}
+    finding = diagnose(lambda values: np.maximum(values, 0), lambda values: values, arguments)
+    assert finding.how == "numbers" and "zeros for those below 0" in finding.sentence
+
+
 def test_only_some_arguments_are_traced_if_others_are_compared():
     traced = trace(PROBLEMS["relu_grad"][0], SIGNS, names=["grad_output"])
     assert terms_of(traced.output[0, 0]) == {(Entry("grad_output", (0, 0)),): 1} and terms_of(traced.output[0, 1]) == {}
@@ -732,10 +765,12 @@ def scaled(image, factor):
 
 
 COMPILED = Scaled(3)
+SHELF, TABLE = types.SimpleNamespace(scaled=scaled), {"scaled": [scaled]}
 
 
 @pytest.mark.parametrize("function", [
     Scaled(3).forward, functools.partial(scaled, factor=3), COMPILED, lambda image: COMPILED(image), Scaled(3).py_func,
+    lambda image: SHELF.scaled(image, 3), lambda image: TABLE["scaled"][0](image, 3),
 ])
 def test_whatever_can_be_called_can_be_traced(function):
     traced = trace(function, {"image": numbers(2)})

@@ -286,7 +286,9 @@ def _lacking(right, mine):
     cover = _covering(right, missing)
     if cover and cover[0][0].owner == "output":
         return _unfilled(right, cover)
-    most = [len(values) > (np.ptp(_span(right, column)) + 1) / 2 for column, values in cover or ()]
+    most = [
+        len(values) > np.ptp(_span(right, column)) / 2 and len(cover) == 1 for column, values in cover or ()
+    ]
     if few and (not cover or any(most)):
         return _only(right, few)
     return _missed(right, cover) if cover else None
@@ -336,15 +338,17 @@ def _end(right, column, values):
 
 def _only(right, few):
     """Products of some values of indices only are left."""
-    where = _listed(_named(column, values) for column, values in few)
-    words = f"Only the products with {where} are left."
-    inner = [(column, values) for column, values in few if column.owner != "output"]
-    if inner and all(values == [_span(right, column)[1]] for column, values in inner):
-        return _cause(f"{words} Each pass of a loop overwrites the one before: = in place of +=.", "assign")
-    if inner and all(values == [_span(right, column)[0]] for column, values in inner):
+    words = f"Only the products with {_listed(_named(*each) for each in few)} are left."
+    spans = [(values, _span(right, column)) for column, values in few if column.owner != "output"]
+    two = all(last == first + 1 for _, (first, last) in spans)
+    if spans and all(values == [last] for values, (_, last) in spans):
+        also = " Or does a loop begin too late?" if two else ""
         return _cause(
-            f"{words} Does the function stop, or return, after the first pass of a loop?", "range"
+            f"{words} Each pass of a loop overwrites the one before: = in place of +=.{also}", "assign"
         )
+    if spans and all(values == [first] for values, (first, _) in spans):
+        also = " Or does the loop end too early?" if two else ""
+        words += f" Does the function stop, or return, after the first pass of a loop?{also}"
     return _cause(words, "range")
 
 

@@ -16,7 +16,7 @@ from convlib.check.causes import EXACT, _cause, _count
 from convlib.check.numbers import _explain_numbers
 from convlib.check.products import _letters_of, _role_of
 from convlib.check.results import _equal, _explain, _general, _shape_words, _worst_place
-from convlib.check.tracing import call, terms_of, trace, value_of
+from convlib.check.tracing import call, measure, terms_of, trace, value_of
 
 __all__ = ["Finding", "Run", "diagnose"]
 
@@ -142,7 +142,7 @@ def _agree(found, expected, dtype):
 
 
 def _both_traced(function, right, arguments, found, expected):
-    """The traced outputs of both functions, or why there are none."""
+    """The traced outputs of both functions, and how; or why there are none."""
     arrays = [name for name, value in arguments.items() if isinstance(value, (np.ndarray, list))]
     flows = [name for name in arrays if _role_of(name) == "flow"]
     problem = ""
@@ -152,7 +152,12 @@ def _both_traced(function, right, arguments, found, expected):
             problem = problem or "this formula is no sum of products"
         elif mine.problem:
             problem = problem or f"your function could not be traced, since {mine.problem}"
-        if mine.output is None or wanted.output is None:
+        if names is None and (wanted.problem or mine.problem):  # ask those that cannot be traced
+            wanted, mine = (
+                measure(each, arguments) if one.problem else one
+                for each, one in ((right, wanted), (function, mine))
+            )
+        if wanted.output is None or mine.output is None:
             continue
         if not any(any(terms_of(value)) for value in wanted.output.flat):
             problem = problem or "the right result holds plain numbers only"
@@ -162,7 +167,7 @@ def _both_traced(function, right, arguments, found, expected):
         if _agree(values[1], expected, expected.dtype) and (empty or _agree(values[0], found, found.dtype)):
             return wanted.output, mine.output
         problem = (
-            problem or "traced, your function gives other numbers, perhaps because it keeps whole numbers"
+            problem or "traced, your function gives other numbers, perhaps since it keeps whole numbers"
         )
     return problem
 

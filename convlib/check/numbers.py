@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from convlib.check.causes import EXACT, Size, _by_factor, _cause, _count, _covering, _listed, _named, _span
+from convlib.check.causes import EXACT, Size, _by_factor, _cause, _covering, _listed, _named, _span
 from convlib.check.products import _LETTERS, Products, _columns, _index, _word
 from convlib.check.results import _other_shape, _shape_words
 
@@ -70,7 +70,11 @@ def _moved_numbers(found, expected, arguments):
         for far, word in ((1, "on"), (-1, "back")):
             inner = tuple(slice(1, -1) if axis == other else slice(None) for other in axes)
             part = np.roll(expected, far, axis)[inner]
-            if part.size > 2 and _near(found[inner], part) and not _near(found[inner], expected[inner]):
+            if (
+                len(np.unique(part)) > 5
+                and _near(found[inner], part)
+                and not _near(found[inner], expected[inner])
+            ):
                 return _cause(f"The result is shifted by one {word} along axis {axis}.", "order")
     return None
 
@@ -151,26 +155,26 @@ def _offset_numbers(found, expected, arguments):
     gap = found - expected
     tiny = EXACT * max(1, np.abs(expected).max())
     for name, value in arguments.items():
-        if isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind in "iuf":
-            for axis in range(gap.ndim):
-                if gap.shape[axis] == len(value):
-                    shaped = value.reshape([-1 if axis == other else 1 for other in range(gap.ndim)])
-                    for times in (-1, 1, 2, -2, *range(3, 10)):
-                        if value.any() and np.abs(gap - times * shaped).max() < tiny:
-                            words = {-1: "is missing", 1: "is added once more"}.get(
-                                times, f"is added {times} times more than it should be"
-                            )
-                            return _cause(f"{name} {words} along axis {axis}.", "bias")
+        if not isinstance(value, np.ndarray) or value.ndim != 1 or value.dtype.kind not in "iuf":
+            continue
+        for axis in range(gap.ndim):
+            if gap.shape[axis] != len(value) or not value.any():
+                continue
+            shaped = value.reshape([-1 if axis == other else 1 for other in range(gap.ndim)])
+            times = next((k for k in (-1, -2, *range(1, 10)) if np.abs(gap - k * shaped).max() < tiny), 0)
+            if times:
+                words = {-1: "is missing", -2: "is subtracted instead of added"}
+                return _cause(
+                    f"{name} {words.get(times, f'is added {times + 1} times')} along axis {axis}.", "bias"
+                )
     if gap.size > 1 and np.ptp(gap) < tiny:
         size = "large" if gap.flat[0] > 0 else "small"
         return _cause(f"Every number of the result is {abs(gap.flat[0]):.4g} too {size}.", "general")
     for axis in range(gap.ndim):
         others = tuple(other for other in range(gap.ndim) if other != axis)
         if others and gap.shape[axis] < gap.size and (np.ptp(gap, axis=others) < tiny).all():
-            return _cause(
-                f"Along axis {axis}, a number of its own is added at each index: is a bias wrong there?",
-                "bias",
-            )
+            words = f"Along axis {axis}, a number of its own is added at each index: is a bias wrong there?"
+            return _cause(words, "bias")
     return None
 
 
@@ -307,37 +311,38 @@ def _entry(name, value, number):
 def _which_places(found, expected, arguments):
     """Where a result is wrong, if nothing else can be said."""
     wrong = ~np.isclose(found, expected, rtol=1e-7, atol=EXACT * np.abs(expected).max())
-    first = tuple(map(int, np.argwhere(wrong)[0])) if wrong.any() else ()
+    if found.ndim == 0 or not wrong.any():
+        return _cause(f"The result is {found.flat[0]:.6g}; {expected.flat[0]:.6g} is right.", "general")
+    first = tuple(map(int, np.argwhere(wrong)[0]))
     beside = [
         f"{name} is {value[first]:.4g}"
         for name, value in arguments.items()
-        if first and isinstance(value, np.ndarray) and value.shape == found.shape
+        if isinstance(value, np.ndarray) and value.shape == found.shape
     ]
     where = f" where {_listed(beside)}" if beside else ""
-    example = (
-        f"output{_index(first)} is {found[first]:.6g}{where}; {expected[first]:.6g} is right."
-        if first
-        else f"The result is {found.flat[0]:.6g}; {expected.flat[0]:.6g} is right."
-    )
-    if found.ndim == 0:
-        return _cause(example, "general")
-    letters = _word(_LETTERS, "flow", found.ndim) if found.ndim > 2 else "pq"[: found.ndim]
-    places = Products(
-        (),
-        _columns([("output", found.ndim)], {"output": letters}),
-        dict.fromkeys(np.ndindex(found.shape), 1),
-    )
-    chosen = set(map(tuple, np.argwhere(wrong).tolist()))
-    if len(chosen) == found.size:
+    example = f"output{_index(first)} is {found[first]:.6g}{where}; {expected[first]:.6g} is right."
+    if wrong.all():
         return _cause(f"No number of the result is right. {example}", "general")
-    cover = _covering(places, chosen)
+    cover = None if beside else _covered(wrong)
     if cover:
-        where = _listed(_named(*each) for each in cover)
-        edge = {value in _span(places, column) for column, values in cover for value in values} == {True}
-        grid = {column.letter for column, _ in cover} <= set("pq")
-        border = " The border is treated otherwise than it should be." if edge and grid else ""
-        return _cause(f"Only {where} are wrong.{border} {example}", "border" if border else "range")
-    return _cause(f"{_count(len(chosen), 'number')} of {found.size} are wrong. {example}", "general")
+        return _cause(f"{cover} {example}", "range")
+    some = f"{wrong.sum()} of {found.size} numbers {'is' if wrong.sum() == 1 else 'are'} wrong."
+    return _cause(f"{some} {example}", "general")
+
+
+def _covered(wrong):
+    """Which rows, columns or channels are wrong, if just these are."""
+    letters = _word(_LETTERS, "flow", wrong.ndim) if wrong.ndim > 1 else "q"
+    columns = _columns([("output", wrong.ndim)], {"output": letters})
+    places = Products((), columns, dict.fromkeys(np.ndindex(wrong.shape), 1))
+    cover = _covering(places, set(map(tuple, np.argwhere(wrong).tolist())))
+    if not cover:
+        return None
+    edge = {value in _span(places, column) for column, values in cover for value in values} == {True}
+    grid = {column.letter for column, _ in cover} <= set("pq") and wrong.ndim > 1
+    border = " The border is treated otherwise than it should be." if edge and grid else ""
+    one = len(cover) == 1 and len(cover[0][1]) == 1
+    return f"Only {_listed(_named(*each) for each in cover)} {'is' if one else 'are'} wrong.{border}"
 
 
 def _explain_numbers(found, expected, arguments):

@@ -227,30 +227,34 @@ def _cut(right, mine, words):
             start, stop = max(0, -far), min(length, wanted - far)
             first.append(slice(start, max(start, stop)))
             second.append(slice(start + far, max(start, stop) + far))
-        part, whole = mine[tuple(first)], right[tuple(second)]
-        smallest = tuple(map(min, mine.shape, right.shape))
-        if part.shape == smallest and _equal(part, whole):
-            if part.size == mine.size:
-                return _cause(
-                    f"{words} The border is missing: your output{_at(mine, 0, offset, 0)} is what belongs to "
-                    f"output{_at(mine, 0, offset, 1)}. Are the zeros outside (the padding) missing, or does "
-                    "a loop end too early?",
-                    "border",
-                )
+        part = mine[tuple(first)]
+        if part.shape == tuple(map(min, mine.shape, right.shape)) and _equal(part, right[tuple(second)]):
+            here, there = ([one.start for one in slices] for slices in (first, second))
+            return _cause(f"{words} {_cut_words(part.size == mine.size, here, there)}", "border")
+    for stride, (large, small) in itertools.product((2, 3, 4), ((mine, right), (right, mine))):
+        thinned = large[..., ::stride, ::stride] if large.ndim > 1 else large[::stride]
+        if small.size and _equal(thinned[tuple(map(slice, small.shape))], small):
+            moves = (1, stride) if large is mine else (stride, 1)
             return _cause(
-                f"{words} It is too large: output{_at(mine, 0, offset, 1)} stands at "
-                f"output{_at(mine, 0, offset, 0)}. Are there more zeros outside than the padding says?",
-                "border",
+                f"{words} From one output to the next, the window moves by {moves[0]}, and should move by "
+                f"{moves[1]}.",
+                "step",
             )
     return None
 
 
-def _at(output, place, offset, moved):
-    """A place of an output, moved or not, as an index."""
-    least = [max(0, -far) for far in offset]
-    return (
-        f"[{', '.join(str(place + start + moved * far) for start, far in zip(least, offset, strict=True))}]"
-    )
+def _cut_words(smaller, here, there):
+    """What a result of another size is."""
+    if here == there:
+        return (
+            "What is there is right, but the end is missing: does a loop end too early?"
+            if smaller
+            else ("It goes on where the right one ends: does a loop end too late?")
+        )
+    stands = f"your output{_index(here)} is what belongs to output{_index(there)}"
+    if smaller:
+        return f"The border is missing: {stands}. Are the zeros outside (the padding) missing?"
+    return f"It is too large: {stands}. Are there more zeros outside than the padding says?"
 
 
 def _rearranged(right, mine, letters):

@@ -10,6 +10,7 @@ import copy
 import functools
 import inspect
 import io
+import itertools
 import math
 import operator
 import sys
@@ -22,7 +23,7 @@ from convlib import reference
 
 __all__ = [
     "ROUNDING", "LIMIT", "CannotTrace", "Entry", "Meter", "terms_of", "Sum", "EMPTY", "call",
-    "Traced", "trace", "value_of",
+    "Traced", "trace", "value_of", "measure",
 ]
 
 
@@ -301,8 +302,8 @@ def _twin(value, twins):
         return types.MethodType(twins.of(value.__func__), value.__self__)
     if hasattr(value, "py_func"):  # compiled by Numba
         return twins.of(value.py_func)
-    if isinstance(value, (list, dict, set)) or type(value) is np.ndarray:
-        return copy.copy(value)  # a function may keep something there
+    if type(value) in _HOLDERS:
+        return _held(value, twins)
     if root == "numpy" and callable(value) and not isinstance(value, (type, np.ufunc)):
         return _as_traced(value, twins.meter)
     if not isinstance(value, types.FunctionType):
@@ -310,6 +311,25 @@ def _twin(value, twins):
     if value.__module__ == "convlib.functional" and value.__name__ in _LOOPS:
         return twins.of(_LOOPS[value.__name__])
     return _copied(value, twins) if _is_own(value, root) else value
+
+
+_HOLDERS = (list, tuple, dict, set, np.ndarray, types.SimpleNamespace)
+
+
+def _held(value, twins):
+    """A copy of what holds other things, for a function may keep something there; with twins of functions."""
+    if isinstance(value, types.SimpleNamespace):
+        return types.SimpleNamespace(**_held(vars(value), twins))
+    if isinstance(value, dict):
+        return {key: _of_held(each, twins) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_of_held(each, twins) for each in value)
+    return copy.copy(value)
+
+
+def _of_held(value, twins):
+    """The twin of something inside something else."""
+    return twins.of(value) if callable(value) or type(value) in _HOLDERS else value
 
 
 def _copied(function, twins):
@@ -484,3 +504,67 @@ def value_of(output, arguments):
             factors = [float(arrays[name][at]) if name in arrays else np.nan for name, at in product]
             values[place] += times * math.prod(factors)
     return values
+
+
+def measure(function, arguments, limit=1000):
+    """Find the products of a function that cannot be traced, by putting in ones among zeros.
+
+    Parameters
+    ----------
+    function : callable
+        What is asked. It is taken to be a sum of products of at most two entries; whoever asks
+        should compare the values.
+    arguments : dict
+        The arguments by name; plain values stay as they are.
+    limit : int
+        How often the function may be called.
+
+    Returns
+    -------
+    Traced
+
+    Notes
+    -----
+    Source: chapter "What your code read".
+    """
+    shapes = {name: np.shape(value) for name, value in arguments.items() if _holds_numbers(value)}
+    entries = [Entry(name, place) for name, shape in shapes.items() for place in np.ndindex(shape)]
+    pairs = [pair for pair in itertools.combinations(entries, 2) if pair[0].name != pair[1].name]
+    if 1 + len(entries) + len(pairs) > limit:
+        return Traced(None, "it would have to be called too often")
+    found = {}
+    try:
+        for chosen in [(), *((entry,) for entry in entries), *pairs]:
+            parts = [
+                found[part] for size in range(len(chosen)) for part in itertools.combinations(chosen, size)
+            ]
+            found[chosen] = _answer(function, arguments, shapes, chosen) - sum(parts)
+    except Exception as error:  # whatever the reader's code does with zeros and ones
+        return Traced(None, f"asked with zeros and ones, it stops with {type(error).__name__}: {error}")
+    return Traced(_summed(found), "")
+
+
+def _answer(function, arguments, shapes, chosen):
+    """What a function says if all numbers are zeros, but for some ones."""
+    given = {
+        name: np.zeros(shapes[name]) if name in shapes else copy.copy(value)
+        for name, value in arguments.items()
+    }
+    for name, place in chosen:
+        given[name][place] = 1
+    with contextlib.redirect_stdout(io.StringIO()), np.errstate(all="ignore"):
+        answer = np.asarray(call(function, given), dtype=float)
+    if not np.isfinite(answer).all():
+        raise ValueError("it gives no number")
+    return answer
+
+
+def _summed(found):
+    """The sums of products that belong to what was answered."""
+    output, meter = np.empty(found[()].shape, dtype=object), Meter()
+    for place in np.ndindex(output.shape):
+        terms = {tuple(sorted(product)): float(times[place]) for product, times in found.items()}
+        output[place] = Sum(
+            {product: times for product, times in terms.items() if abs(times) > ROUNDING}, meter
+        )
+    return output
