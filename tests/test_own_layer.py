@@ -168,7 +168,7 @@ def test_a_model_that_stops_while_it_learns(monkeypatch, capsys):
 
     monkeypatch.setattr(own_layer, "trained", stops)
     assert main([str(OWN)]) == 1
-    assert capsys.readouterr().out.endswith("with FloatingPointError: an overflow.\n")
+    assert "of test_own_layer.py with FloatingPointError: an overflow.\n    raise Floating" in capsys.readouterr().out
 
 
 def test_the_command():
