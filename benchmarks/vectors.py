@@ -64,7 +64,7 @@ def environment(name, given):
 
 
 def start_plainly():
-    """Begin this program anew if its environment tells somebody which vectors to use, or BLAS nothing, not by our doing."""
+    """Begin this program anew, with what the environment says about vectors and threads that look for work by our doing."""
     if MARK not in os.environ:
         os.execve(sys.executable, sys.orig_argv, environment(own(), os.environ))
 
