@@ -46,7 +46,7 @@ def test_in_the_template_nothing_is_there_yet(written, capsys):
     assert main([path]) == 1
     assert capsys.readouterr().out.endswith("\n0 hold, 0 wrong, 16 not yet.\n")
     for name, problem in PROBLEMS.items():
-        assert text.count(f"\ndef {name}(") == 1 and text.count(f'# Chapter "{problem.chapter}"') == 1
+        assert text.count(f"\ndef {name}(") == 1 and text.count(f"\n# {problem.chapter}\n") == 1
 
 
 def test_an_empty_module_is_not_wrong(written, capsys):

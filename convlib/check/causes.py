@@ -286,10 +286,8 @@ def _lacking(right, mine):
     cover = _covering(right, missing)
     if cover and cover[0][0].owner == "output":
         return _unfilled(right, cover)
-    most = [
-        len(values) > np.ptp(_span(right, column)) / 2 and len(cover) == 1 for column, values in cover or ()
-    ]
-    if few and (not cover or any(most)):
+    most = [len(values) > np.ptp(_span(right, column)) / 2 for column, values in cover or ()]
+    if few and all(most):
         return _only(right, few)
     return _missed(right, cover) if cover else None
 

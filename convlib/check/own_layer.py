@@ -64,7 +64,7 @@ def template():
     """
     parts = ['"""My own convolution layer, and what a small model needs."""\n\nimport numpy as np\n']
     for chapter, names in by_chapter().items():
-        parts.append(f'\n\n# Chapter "{chapter}"\n')
+        parts.append(f"\n\n# {chapter}\n")
         for name in names:
             signature = inspect.signature(PROBLEMS[name].right)
             parts.append(f'\n\ndef {name}{signature}:\n    """{_DOES[name]}"""\n    ...\n')

@@ -6,6 +6,7 @@ Chapter "What your code read" builds this module.
 
 import numpy as np
 
+from convlib.check.products import _index
 from convlib.check.tracing import terms_of
 from convlib.figures import COLOURS, Figure
 from convlib.figures.drawing import _rect, _svg, _text
@@ -15,14 +16,15 @@ __all__ = ["SIDE", "PANELS", "CELLS", "reads"]
 
 # Chapter "What your code read" (chapters/tracing.ipynb)
 
-SIDE = 38  # of a cell, in pixels
+SIDE = 40  # of a cell, in pixels
 PANELS = 3  # as many channels are drawn, at most
 CELLS = 14  # rows and columns of a grid, at most
-_SIGNS = {
-    "right": "read as it should be; its partner is at u,v",
-    "missing": "missing: should be read",
-    "extra": "too many: should not be read",
-    "paired": "wrongly paired; in brackets the right partner",
+_SIGNS = {  # for each state of a cell: the legend, and the beginning of a sentence
+    "right": ("read as it should be", "Read as it should be"),
+    "missing": ("missing: should be read", "Missing"),
+    "extra": ("too many: should not be read", "Too many"),
+    "paired": ("wrongly paired; in brackets: right", "Wrongly paired"),
+    "counted": ("counted otherwise; in brackets: right", "Counted otherwise"),
 }
 
 
@@ -32,6 +34,8 @@ def _states(wanted, found):
     for place in sorted({*wanted, *found}):
         mine, right = found.get(place, ""), wanted.get(place, "")
         state = "right" if mine == right else "missing" if not mine else "extra" if not right else "paired"
+        if state == "paired" and mine.split("·")[-1] == right.split("·")[-1]:
+            state = "counted"
         states[place] = state, mine, right
     return states
 
@@ -67,13 +71,13 @@ def _cell(x, y, state, mine, right, role):
     middle, inner = x + SIDE / 2, SIDE - 6
     mine, right = _short(mine), _short(right)
     colour = COLOURS[role] if state == "right" else COLOURS["kernel"]
-    fill = {"right": 0.3, "paired": 0.3, "extra": 0.3, "missing": 0}[state]
+    fill = 0 if state == "missing" else 0.3
     dash = ' stroke-dasharray="4 3"' if state == "missing" else ""
-    line = {"right": 0, "paired": 1.2}.get(state, 2.5)
+    line = {"right": 0, "paired": 1.2, "counted": 1.2}.get(state, 2.5)
     content = _rect(
         x + 3, y + 3, inner, inner, colour, fill, "none" if not line else "currentColor", line, dash
     )
-    if state == "paired":
+    if state in ("paired", "counted"):
         bold = ' font-weight="600"'
         return content + _text(middle, y + 12, mine, 11, bold) + _text(middle, y + 26, f"({right})", 11)
     words = {"right": mine, "missing": f"({right})", "extra": mine}[state]
@@ -107,34 +111,31 @@ def _panel(array, name, channel, states, role):
     return _svg(22 + columns * SIDE, 38 + rows * SIDE, content)
 
 
-def _legend(states, role):
-    """What the looks of the cells mean; the labels are places in the other factor."""
-    content, width = "", 300
+_START = ' text-anchor="start"'
+
+
+def _legend(states, role, label):
+    """What the looks of the cells mean; `label` is the place of the other factor."""
     order = [state for state in _SIGNS if state in states]
+    content = _text(0, 8, f"in each cell: what it meets, at {label}", 12, _START) if label != "1" else ""
     for number, state in enumerate(order):
-        y = 4 + number * (SIDE + 4)
-        content += _cell(4, y, state, "u,v", "u,v", role)
-        content += _text(SIDE + 14, y + SIDE / 2, _SIGNS[state], 12, ' text-anchor="start"')
-    return _svg(width, 8 + len(order) * (SIDE + 4), content)
+        y = 22 + number * (SIDE + 4)
+        content += _cell(2, y, state, label, label, role)
+        content += _text(SIDE + 12, y + SIDE / 2, _SIGNS[state][0], 12, _START)
+    return _svg(300, 26 + len(order) * (SIDE + 4), content)
 
 
 def _words(place, name, states):
     """The drawing in words."""
-    output = f"output[{', '.join(map(str, place))}]" if place else "the output"
-    words = [f"What {output} reads of {name}, cell by cell."]
-    for state, start in (
-        ("right", "Read as it should be"),
-        ("missing", "Missing"),
-        ("extra", "Too many"),
-        ("paired", "Wrongly paired"),
-    ):
+    words = [f"What {f'output{_index(place)}' if place else 'the output'} reads of {name}, cell by cell."]
+    for state, (_, start) in _SIGNS.items():
         cells = [(at, mine, right) for at, (each, mine, right) in states.items() if each == state]
         if cells and state == "right":
             words.append(f"{start}: {len(cells)}.")
         elif cells:
+            both = state in ("paired", "counted")
             listed = [
-                f"({', '.join(map(str, at))})"
-                + (f" with {mine} for {right}" if state == "paired" else f" with {mine or right}")
+                f"({', '.join(map(str, at))}) with {f'{mine} for {right}' if both else mine or right}"
                 for at, mine, right in cells[:9]
             ]
             more = f" and {len(cells) - 9} more" if len(cells) > 9 else ""
@@ -176,5 +177,13 @@ def reads(right, mine, place, letters, arguments):
         return None
     role = "flow" if set(letters[name]) & set("pq") else "input"
     panels = [_panel(arguments[name], name, channel, states, role) for channel in _channels(states)]
-    panels.append(_legend({state for state, *_ in states.values()}, role))
+    partners = {
+        entry.name
+        for output in (right, mine)
+        for product in terms_of(output[place])
+        for entry in product
+        if len(product) == 2
+    } & letters.keys() - {name}
+    label = ",".join(letters[min(partners)][-2:]) if partners else "1"
+    panels.append(_legend({state for state, *_ in states.values()}, role, label))
     return Figure(panels, _words(place, name, states))
