@@ -379,8 +379,8 @@ def test_a_solution_is_hidden_and_says_nothing_but_that_it_is_one(tmp_path, monk
         ("...", []),
         (FIRST + START, ["source_hidden"]),
         ("\nTwice.", ["source_hidden"]),
-        ("\ny = 2", ["outputs_hidden", "source_hidden"]),
-        ("\n" + END, ["source_hidden"]),
+        ("\ny = 2", ["source_hidden"]),
+        (END, []),
         ("z = 3", []),
         (f"{FIRST}{START}\n\nThree.\n\n{END}", ["source_hidden"]),
         ("And on.", []),
@@ -388,6 +388,15 @@ def test_a_solution_is_hidden_and_says_nothing_but_that_it_is_one(tmp_path, monk
     assert [cell.id for cell in nbformat.read(path, as_version=4).cells] == known
     stored = path.read_bytes()
     assert run(tmp_path, "run", path) == 0 and path.read_bytes() == stored
+
+
+def test_what_a_solution_shows_is_hidden_too(tmp_path):
+    path = notebook_file(tmp_path, markdown(START), "y = 2", "y", markdown(f"Two.\n\n{END}"), "y + 1")
+    assert run(tmp_path, "run", path) == 0
+    assert [hidden for _, hidden in parts_of(path)] == [
+        ["source_hidden"], ["source_hidden"], ["outputs_hidden", "source_hidden"], ["source_hidden"], []]
+    stored = path.read_bytes()
+    assert run(tmp_path, "text", path) == run(tmp_path, "run", path) == 0 and path.read_bytes() == stored
 
 
 def test_in_the_text_of_a_chapter_nothing_hides_a_solution(tmp_path, monkeypatch):
@@ -415,7 +424,7 @@ def test_what_is_no_solution_is_not_hidden_with_one(tmp_path, monkeypatch):
     mixed = markdown(f"Write it.\n\n{START}"), "y = 2", markdown(f"{END}\n\nThe next one.")
     path = notebook_file(tmp_path, *mixed)
     assert run(tmp_path, "run", path) == 0
-    assert [hidden for _, hidden in parts_of(path)] == [[], ["outputs_hidden", "source_hidden"], []]
+    assert [hidden for _, hidden in parts_of(path)] == [[], ["source_hidden"], []]
 
 
 @pytest.mark.parametrize("path", sorted((chapter.REPOSITORY / "chapters").glob("*.ipynb")), ids=lambda path: path.stem)
@@ -426,7 +435,7 @@ def test_each_solution_of_a_chapter_has_cells_of_its_own(path):
     for cell, _ in chapter.solution_cells(cells):
         cell["belongs"] = True
     assert [cell.source for cell in cells if cell.cell_type == "markdown" and not cell.belongs
-            and re.search(r"\{solution-(start|end)\}", cell.source)] == []
+            and re.search(r"\{solution-(start|end)\}", cell.source) and cell.source.strip() != END] == []
 
 
 NASTY_LINES = [

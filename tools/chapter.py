@@ -104,6 +104,7 @@ def store(notebook, path, root, text_path=None):
         notebook = normalised(notebook, path.stem, known_cells)
     path.parent.mkdir(parents=True, exist_ok=True)
     execute(notebook, shown(path, root), path.parent)
+    hide_outputs(notebook.cells)
     nbformat.validate(notebook)
     return report(path, root, write(path, content_of(notebook, path)))
 
@@ -272,14 +273,18 @@ def fold(cell, hidden):
 
 
 def solution_cells(cells):
-    """Yield each cell that holds nothing but a solution, or a part of one, and whether a solution begins there."""
+    """Yield each cell that holds nothing but a solution, or a part of one, and whether a solution begins there.
+
+    What holds nothing but the end of one is left out: there is nothing to hide.
+    """
     inside = False
     for cell in cells:
         kind, source = said_by(cell)
         gates = list(GATE.finditer(source)) if kind == "markdown" else []
         begins = bool(gates) and gates[0][1] == "start" and gates[0].start() == 0
         ends = bool(gates) and gates[-1][1] == "end"
-        belongs = (inside or begins) and (not ends or gates[-1][2] is not None)
+        belongs = begins or inside and bool(gates[0].start() if gates else source)
+        belongs = belongs and (not ends or gates[-1][2] is not None)
         inside = (inside or bool(gates)) and not ends
         if belongs:
             yield cell, begins
@@ -289,9 +294,15 @@ def hide_solutions(cells):
     """Hide solutions in JupyterLab until somebody opens them; the book folds them by its own directives."""
     show_solutions(cells)
     for cell, begins in solution_cells(cells):
-        settings = {"source_hidden": True} | ({"outputs_hidden": True} if cell.cell_type == "code" else {})
-        cell.metadata["jupyter"] = cell.metadata.get("jupyter", {}) | settings
+        fold(cell, True)
         cell["source"] = FIRST_LINES[begins] + cell.source
+
+
+def hide_outputs(cells):
+    """Hide what the code of solutions shows, as soon as it is known whether it shows anything."""
+    for cell, _ in solution_cells(cells):
+        if cell.get("outputs"):
+            cell.metadata["jupyter"] = cell.metadata.get("jupyter", {}) | {"outputs_hidden": True}
 
 
 def show_solutions(cells):
