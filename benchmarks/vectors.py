@@ -64,7 +64,7 @@ def environment(name, given):
 
 
 def start_plainly():
-    """Begin this program anew if its environment tells somebody which vectors to use, or BLAS nothing, not by our doing."""
+    """Begin this program anew, so that only we say which vectors to use and how long idle threads wait."""
     if MARK not in os.environ:
         os.execve(sys.executable, sys.orig_argv, environment(own(), os.environ))
 

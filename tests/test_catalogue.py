@@ -136,6 +136,13 @@ def test_what_cannot_be_told_apart_is_not_named():
     assert known_mistake(lambda values, grad_output: grad_output, "relu_grad", cases) is None
 
 
+def test_a_right_function_is_not_named_by_the_one_mistake_that_these_cases_cannot_show():
+    small, *_ = cases_of("softmax")
+    (unseen,) = (pair for pair in confused("softmax", [small]) if "right" in pair)
+    assert unseen == ("right", "not shifted")
+    assert known_mistake(PROBLEMS["softmax"].right, "softmax", [small]) is None
+
+
 # --- two at once ----------------------------------------------------------------------------------------------
 
 

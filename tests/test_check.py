@@ -246,6 +246,15 @@ def test_rounding_and_layout_make_no_difference(found, expected):
     assert difference(found, expected) is None
 
 
+@pytest.mark.parametrize(("found", "expected"), [
+    (GRID * (1 + 1e-6), GRID), (GRID.astype(np.float32) * 1.001, GRID), (GRID + [[0, 0], [0, 1e-5]], GRID), (2, 3),
+    (np.array([1e9, 0.01]), np.array([1e9, 0.0])), (WHOLE + [[0, 0], [0, 1]], WHOLE), ("a", "b"), (False, True),
+    (np.array([np.nan]), np.array([0.0])), (np.array([0.0]), np.array([np.inf])),
+])
+def test_small_differences_are_seen(found, expected):
+    assert difference(found, expected).kind == "numbers"
+
+
 # --- functions: what happened -------------------------------------------------------------------------------------
 
 

@@ -507,6 +507,12 @@ def test_no_two_sentences_are_alike_where_the_mistakes_are_not():
     assert len(set(sentences)) == 20
 
 
+def test_an_index_that_is_right_is_not_blamed_where_little_was_read():
+    right, cases = PROBLEMS["conv2d"]
+    sentence = diagnose(layer(turned=True, channels=slice(1)), right, cases[0]).sentence
+    assert "turned by half a turn" in sentence and "always reads" not in sentence
+
+
 def test_an_unknown_mistake_gets_the_first_place_and_its_products():
     def odd(image, weight, bias, padding):
         output = reference.conv2d(image, weight, bias, padding=padding)
@@ -808,6 +814,18 @@ def test_the_picture_says_what_was_read_and_what_should_be():
     extra = drawing_of(rolled_layer)
     assert "Too many: " in extra.alt and "Missing" not in extra.alt
     assert "Too many: (0, 0, 5) with 1,0" in extra.alt or "(0, 4, " in extra.alt
+    assert "Counted otherwise: (0, 0, 0) with 2·0,0 for 0,0" in drawing_of(layer(times=2)).alt
+
+
+def test_of_many_channels_those_with_mistakes_are_drawn():
+    def function(image, weight, bias, padding):
+        turned = weight.copy()
+        turned[:, 4] = weight[:, 4, ::-1]
+        return reference.conv2d(image, turned, bias, padding=padding)
+
+    arguments = {"image": numbers(5, 4, 5), "weight": numbers(2, 5, 3, 3), "bias": numbers(2), "padding": 1}
+    drawing = diagnose(function, PROBLEMS["conv2d"][0], arguments).drawing._repr_html_()
+    assert drawing.count("<svg") == 4 and all(f"image[{channel}]" in drawing for channel in (0, 1, 4))
 
 
 @pytest.mark.parametrize("function", [layer(turned=True), layer(last=2), rolled_layer, layer(times=2)])

@@ -409,7 +409,8 @@ PROGRAM = """
 import os, sys
 from benchmarks import vectors
 vectors.start_plainly()
-print(os.environ.get("OPENBLAS_CORETYPE"), os.environ["OPENBLAS_THREAD_TIMEOUT"], vectors.measured_as() == vectors.own(), sys.argv[1:])
+told = os.environ.get("OPENBLAS_CORETYPE"), os.environ["OPENBLAS_THREAD_TIMEOUT"]
+print(*told, vectors.measured_as() == vectors.own(), sys.argv[1:])
 """
 
 

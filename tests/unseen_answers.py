@@ -1,7 +1,7 @@
 """Sixty wrong answers, written without a look at the catalogue or the diagnosis; what a sentence must say of each.
 
-A person wrote them as readers write: loops, slices, einsum, a sign, a size. `ANSWERS` holds the function that was asked
-for, the wrong one, and a pattern; a sentence points to the cause if it matches the pattern. `test_unseen_answers.py` counts.
+They are as readers write: loops, slices, einsum, a sign, a size. `ANSWERS` holds the function that was asked for, the
+wrong one, and a pattern; a sentence points to the cause if it matches the pattern. `test_unseen_answers.py` counts.
 """
 
 import numpy as np
@@ -22,7 +22,7 @@ def wrong(problem, pattern):
     return add
 
 
-# --- one channel, one kernel ----------------------------------------------------------------------------------------
+# --- one channel, one kernel ----------------------------------------------------------------------------------
 
 
 @wrong("correlate2d", r"left and right|mirror|column|flip|turned|opposite")
@@ -93,7 +93,7 @@ def without_signs(channel, kernel, padding=0):
                             for p in range(x.shape[0] - h + 1)]))
 
 
-# --- the layer --------------------------------------------------------------------------------------------------------
+# --- the layer ------------------------------------------------------------------------------------------------
 
 
 def windows(image, weight, padding):
@@ -181,7 +181,7 @@ def loop_over_columns_too_short(image, weight, bias, padding=0):
     return out
 
 
-# --- the learning flow -------------------------------------------------------------------------------------------------
+# --- the learning flow ----------------------------------------------------------------------------------------
 
 
 def scattered(input_shape, weight, grad_output, padding):
@@ -250,7 +250,7 @@ def last_row_of_the_flow_unused(input_shape, weight, grad_output, padding=0):
     return wide[:, padding:padding + input_shape[1], padding:padding + input_shape[2]]
 
 
-# --- the gradient of the weights -----------------------------------------------------------------------------------------
+# --- the gradient of the weights ------------------------------------------------------------------------------
 
 
 def gathered(image, weight_shape, grad_output, padding):
@@ -314,7 +314,7 @@ def flow_squared(image, weight_shape, grad_output, padding=0):
     return gathered(image, weight_shape, grad_output * np.abs(grad_output), padding)
 
 
-# --- the biases ------------------------------------------------------------------------------------------------------------
+# --- the biases -----------------------------------------------------------------------------------------------
 
 
 @wrong("conv2d_bias_grad", r"mean|average|divid|factor|number of|times")
@@ -342,7 +342,7 @@ def total_of_everything(grad_output):
     return np.full(len(grad_output), grad_output.sum())
 
 
-# --- around the layer ---------------------------------------------------------------------------------------------------------
+# --- around the layer -----------------------------------------------------------------------------------------
 
 
 @wrong("relu", r"absolute|negative|below|sign")

@@ -65,7 +65,7 @@ def found(cells):
     known, where = [], None
     for kind, source, metadata in cells:
         if kind == "code" and where:
-            where[1].append(source)
+            where[1].append(source.strip("\n"))  # a hidden cell begins with a blank line
         if kind != "markdown":
             continue
         settings = metadata.get("convlib", {}).get("exercise")

@@ -625,7 +625,6 @@ class Context(NamedTuple):
     """What surrounds the products that are compared (chapter "What your code read")."""
 
     arguments: dict
-    letters: dict
     sizes: list
     shape: tuple  # of the right output
 

@@ -299,10 +299,10 @@ def _close(found, expected):
     if found.dtype.kind in "iub" and expected.dtype.kind in "iub":
         return found == expected
     single = any(array.dtype.kind == "f" and array.dtype.itemsize < 8 for array in (found, expected))
-    relative = 1e-4 if single else 1e-7
+    relative, absolute = (1e-4, 1e-5) if single else (1e-7, 1e-12)
     finite = np.abs(expected[np.isfinite(expected)])
-    absolute = relative * (finite.max() if finite.size else 0)
-    return np.isclose(found, expected, rtol=relative, atol=1e-3 * absolute, equal_nan=True)
+    largest = finite.max() if finite.size else 0
+    return np.isclose(found, expected, rtol=relative, atol=absolute * largest, equal_nan=True)
 
 
 def _fits(array, limits):

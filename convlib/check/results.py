@@ -340,8 +340,8 @@ def _rolled(right, mine, letters):
 def _listed_products(keys, limit=3):
     """Some products, as code."""
     words = [" * ".join(str(entry) for entry in product) or "a number" for product in sorted(keys)]
-    more = f" and {len(words) - limit} more" if len(words) > limit else ""
-    return _listed(words[:limit]) + more if not more else ", ".join(words[:limit]) + more
+    more = [f"{len(words) - limit} more"] if len(words) > limit else []
+    return _listed(words[:limit] + more)
 
 
 def _worst_place(right, mine):
@@ -382,7 +382,7 @@ def _general(right, mine):
 def _explain(right, mine, arguments):
     """Say how a traced output differs from the right one."""
     letters = _letters_of(right, arguments)
-    context = Context(arguments, letters, _sizes(letters, arguments), right.shape)
+    context = Context(arguments, _sizes(letters, arguments), right.shape)
     wanted, found = _products_of(right, letters), _products_of(mine, letters)
     memory = [
         _other_kind(products, wanted, mine.size) for names, products in found.items() if EMPTY in names

@@ -104,7 +104,7 @@ class NameFolds(SphinxPostTransform):
         cells = [node for node in self.document.findall(nodes.container) if node.get("nb_element") == "cell_code"]
         for cell in cells:
             for block in code_blocks(cell):
-                block["folds"] = docstring_folds(block.astext())
+                block["folds"] = docstring_folds(block.astext().lstrip("\n"))
         if mostly_code(self.document, cells):
             for cell in cells:
                 fold_exported(cell)
@@ -148,7 +148,7 @@ def is_exported(cell):
 
 def lines_shown(block):
     """How many lines of code a reader sees before unfolding anything."""
-    return block.astext().count("\n") + 1 - sum(last - first for first, last, _ in block.get("folds", ()))
+    return block.astext().lstrip("\n").count("\n") + 1 - sum(last - first for first, last, _ in block.get("folds", ()))
 
 
 def mostly_code(document, cells):
