@@ -613,12 +613,14 @@ def test_progress_is_drawn_in_words_too():
     remember(CODE, True)
     remember(VALUES, False)
     drawn = progress()
-    assert re.search(r"Back matter: 1 of [1-9]\d* right, 1 answered but not right yet\.", drawn.alt)
+    assert ", 1 answered but not right yet." in drawn.alt
     parts = {record["part"] for record in exercises.exercises().values() if record["skeleton"]}
     assert len(drawn.panels) == len(parts) and all(part in drawn.alt for part in parts)
     squares = "".join(drawn.panels).count("<rect")
     assert squares == sum(bool(record["skeleton"]) for record in exercises.exercises().values())
-    assert progress("Back").alt == "Your progress. Back matter: 1 of 2 right, 1 answered but not right yet."
+    in_the_back = sum(record["part"] == "Back matter" and bool(record["skeleton"]) for record in exercises.exercises().values())
+    assert progress("Back").alt == (
+        f"Your progress. Back matter: 1 of {in_the_back} right, 1 answered but not right yet.")
     assert "<script" not in drawn._repr_html_()
     with pytest.raises(ValueError, match=r"part: expected the beginning of a part with exercises, got 'Part IX'"):
         progress("Part IX")
