@@ -433,6 +433,16 @@ def test_an_unknown_mistake_is_diagnosed_with_its_drawing(monkeypatch):
     assert len(asked) == 1  # a mistake with a name needs no diagnosis, and a list is told from an array without one
 
 
+def test_a_diagnosis_that_fails_does_not_stop_the_reader(monkeypatch):
+    def diagnose(function, right, arguments):
+        raise IndexError("a gap in the diagnosis")
+
+    monkeypatch.setattr(checker, "diagnose", diagnose)
+    verdict = check(CODE, lambda channel, kernel: right_look(channel, kernel) + 1)
+    assert verdict.state == "wrong" and verdict.said[0].startswith("12 of 12 numbers are wrong")
+    assert verdict.hint == exercises.exercise(CODE)["hints"][0]
+
+
 def test_a_readers_own_test_is_graded(monkeypatch):
     record = {"kind": "Code", "hints": ["a", "b", "c"], "skeleton": ["def test(f):", "    ..."], "function": "test",
               "tests": "relu"}

@@ -842,3 +842,32 @@ def test_there_is_a_picture_for_the_way_back_and_none_where_nothing_is_read_in_a
     assert "reads of grad_output" in drawing_of(back(lambda weight: weight[:, :, ::-1, ::-1]), "input_grad").alt
     assert "reads of image" in drawing_of(weighed(flow=lambda flow: flow[:, ::-1, ::-1]), "weight_grad").alt
     assert drawing_of(lambda parameter, gradient, learning_rate: parameter - gradient, "sgd_step") is None
+
+
+# --- no answer may stop the diagnosis ---------------------------------------------------------------------------
+
+
+def both_missed(caught):
+    return (1 - caught).T @ (1 - caught)
+
+
+CAUGHT = np.array([[1.0, 0], [0, 0], [0, 1], [1, 0]])
+NEVER = [  # a right function, an answer that once ended in an error, arguments, words of the sentence
+    (both_missed, lambda caught: (1 - caught) @ (1 - caught).T, {"caught": CAUGHT}, "it should have (2, 2)"),
+    (both_missed, lambda caught: caught.T @ caught, {"caught": CAUGHT},
+     "To output[0, 0], the plain number 4 should be added; yours adds 0."),
+    (lambda x: x + np.array([1, 1, 2]), lambda x: x + 4, {"x": numbers(3)},
+     "To output[0], the plain number 1 should be added; yours adds 4."),
+    (lambda x: 1 - x.sum(), lambda x: 2 - x.sum(), {"x": numbers(3)}, "the plain number 1 should be added"),
+    (lambda x, step: step * x[:2].sum(), lambda x, step: step * x.sum(), {"x": numbers(3), "step": np.array(3)},
+     "There are products too many"),
+    (lambda x: x**2, lambda x: np.outer(x[0], x[0]), {"x": numbers(3, 3)}, "output[0, 1]"),
+    (lambda x, d: (x + d) ** 2, lambda x, d: np.float64(2), {"x": numbers(3), "d": np.array(2.0)}, "shape ()"),
+    (lambda x: x.T, lambda x: np.zeros((2, 0, 3)), {"x": numbers(3, 3)}, "shape (2, 0, 3)"),
+    (lambda x: x.mean(), lambda x: 2 - x.mean(), {"x": numbers(3)}, "subtracted where they should be added"),
+]
+
+
+@pytest.mark.parametrize(("right", "function", "arguments", "words"), NEVER)
+def test_no_answer_stops_the_diagnosis(right, function, arguments, words):
+    assert words in diagnose(function, right, arguments).sentence

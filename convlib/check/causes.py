@@ -353,7 +353,8 @@ def _only(right, few):
 def _outside(right, mine, context):
     """Products read at the other side, at the edge or in a mirror, where the grid has ended."""
     for name in right.names:
-        if _role_of(name) == "weight" or len(right.names) < 2:
+        alone = len(right.names) < 2 or len(set(right.names)) < len(right.names)
+        if alone or _role_of(name) == "weight" or not right.of(name):
             continue
         view = View(right, right, name)
         axes = [column for column in view.wanted if column.owner == name]
@@ -458,6 +459,8 @@ def _plain_factor(factor, arguments):
 
 def _by_factor(factor, sizes):
     """What a constant factor is, in words: how the numbers came to be that much larger or smaller."""
+    if not math.isfinite(factor) or not factor:
+        return f"are multiplied by {factor:g}"
     if math.isclose(factor, -1):
         return "have the other sign"
     sign, factor = "have the other sign, and " if factor < 0 else "", abs(factor)
@@ -501,7 +504,7 @@ def _weighted(right, mine, context):
                 "are added where they should be subtracted",
                 "are subtracted where they should be added",
             )
-            words = ways[next(iter(right.times.values())) > 0]
+            words = ways[bool(next(iter(right.times.values())) > 0)]
         cover = [] if len(wrong) == len(right.times) else _covering(right, wrong.keys())
         if cover is not None:
             where = f" with {_listed(_named(*each) for each in cover)}" if cover else ""
@@ -514,7 +517,7 @@ def _weighted(right, mine, context):
             f"{what} are averaged: each output is divided by the number of its products.", "factor"
         )
     for name, value in context.arguments.items():
-        if np.shape(value) == context.shape and all(
+        if isinstance(value, np.ndarray) and value.shape == context.shape and all(
             math.isclose(factor, value[row[:axes]], rel_tol=EXACT) for row, factor in ratio.items()
         ):
             return _cause(f"{what} are multiplied by {name}, too.", "factor")
@@ -606,7 +609,7 @@ def _routed(right, mine, context):
     beside = [
         f"{name}{_index(place)} is {value[place]:.4g}"
         for name, value in context.arguments.items()
-        if name != right.names[0] and np.shape(value) == context.shape
+        if name != right.names[0] and isinstance(value, np.ndarray) and value.shape == context.shape
     ]
     because = f" ({_listed(beside)})" if beside and right.columns[0].letter != "o" else ""
     return _cause(

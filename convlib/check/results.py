@@ -106,12 +106,27 @@ def _bias_count(right, mine, context):
     return _cause(f"The bias is added {factor:g} times{whose}. It should be added once.", "bias")
 
 
+def _plain_number(right, mine):
+    """What to say of the plain number in a sum, as the 1 in 1 - a, which is another or is not there."""
+    mine = mine.times if mine else {}
+    both = {place: (mine.get(place, 0), right.times.get(place, 0)) for place in {*mine, *right.times}}
+    place = min([place for place, amounts in both.items() if not math.isclose(*amounts)] or both)
+    amount, wanted = both[place]
+    return _cause(
+        f"To {right.output(place)}, the plain number {wanted:.4g} should be added; yours adds {amount:.4g}.",
+        "general",
+    )
+
+
 def _by_kind(wanted, found, context):
     """A cause for each kind of product that differs; None for those that nothing can be said of."""
     causes = []
     unweighted = {names for names in found if names and names not in wanted}
     for names in sorted({*wanted, *found}, key=len, reverse=True):
-        if names not in found:
+        if not names and names in wanted:
+            if names not in found or not _same(wanted[names].times, found[names].times):
+                causes.append(_plain_number(wanted[names], found.get(names)))
+        elif names not in found:
             if not any(set(other) < set(names) for other in unweighted):
                 causes.append(_missing_kind(names))
         elif names not in wanted:
@@ -202,7 +217,7 @@ def _one_axis_more(right, mine, words, arguments):
         summed = np.asarray(mine.sum(axis=axis), dtype=object)
         if _equal(summed, right):
             return _cause(f"{words} Axis {axis} of your result should have been added up.", "axes")
-        if _equal(summed / mine.shape[axis], right):
+        if mine.shape[axis] and _equal(np.asarray(summed / mine.shape[axis]), right):
             return _cause(f"{words} The mean along axis {axis} of your result is what is wanted.", "axes")
         if summed.shape == right.shape and mine.dtype == object:
             keys = _keys(summed), _keys(right)
@@ -395,8 +410,9 @@ def _explain(right, mine, arguments):
             return cause
         wanted, found = (
             {
-                names: products.within(np.minimum(mine.shape, right.shape))
+                names: inside
                 for names, products in kinds.items()
+                if (inside := products.within(np.minimum(mine.shape, right.shape))).times
             }
             for kinds in (wanted, found)
         )
