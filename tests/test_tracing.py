@@ -498,7 +498,7 @@ def test_the_sentence_points_to_the_cause(problem, function, words):
         assert finding is not None
         missing = [word for word in words if word.lower() not in finding.sentence.lower()]
         assert not missing, finding.sentence
-        assert finding.hint and finding.sentence.endswith((".", "?", ".)"))
+        assert finding.sentence.endswith((".", "?", ".)")) and (not finding.hint or finding.hint[-1] in ".?=")
 
 
 def test_no_two_sentences_are_alike_where_the_mistakes_are_not():
@@ -871,3 +871,59 @@ NEVER = [  # a right function, an answer that once ended in an error, arguments,
 @pytest.mark.parametrize(("right", "function", "arguments", "words"), NEVER)
 def test_no_answer_stops_the_diagnosis(right, function, arguments, words):
     assert words in diagnose(function, right, arguments).sentence
+
+
+def test_an_argument_that_the_right_function_changes_too_is_not_blamed():
+    def right(parameter, step):
+        parameter -= step
+        return parameter * step
+
+    def twice(parameter, step):
+        parameter -= step
+        return 2 * parameter * step
+
+    def wrong(parameter, step):
+        parameter -= step
+        step += 1
+        return parameter * (step - 1)
+
+    arguments = {"parameter": numbers(3), "step": numbers(3, seed=1)}
+    assert "counted twice" in diagnose(twice, right, arguments).sentence
+    assert "changes its argument step" in diagnose(wrong, right, arguments).sentence
+    otherwise = diagnose(lambda parameter, step: right(2 * parameter, step), right, arguments)
+    assert "changes its argument" not in otherwise.sentence
+
+
+def learned(kernel, x, target, sign=-1, bias=3):
+    gradient = 2 * (kernel * x + bias - target) * x
+    return kernel + sign * 0.5 * gradient
+
+
+LEARNED = {"kernel": numbers(4), "x": numbers(4, seed=1), "target": numbers(4, seed=2)}
+WORDS = [  # a right function, an answer, arguments, what is said, what is not said, a word of the hint or nothing
+    (learned, lambda kernel, x, target: learned(kernel, x, target, sign=1), LEARNED,
+     "The products kernel * x * x, target * x and x have the other sign: is there a + in place of a -, or the other "
+     "way round?", "Besides", ""),
+    (learned, lambda kernel, x, target: learned(kernel, x, target, bias=0), LEARNED,
+     "x is there only in products; x by itself, which should be added, is missing.", "nowhere", ""),
+    (lambda x: x + 1, lambda x: np.zeros(3) + 1, {"x": numbers(3)}, "x is nowhere in the result.", "only", ""),
+    (lambda flow: flow[1:4, 1:4] * 1, lambda flow: flow[0:-0], {"flow": numbers(5, 5)},
+     "Nothing is left in it: a slice such as [a:-a] is empty where a is 0.", "loop", "slice"),
+    (lambda grad_output: grad_output.sum(axis=1), lambda grad_output: (grad_output**2).sum(axis=1),
+     {"grad_output": numbers(3, 4)}, "grad_output is squared, and should not be: output[0] holds", "Besides", ""),
+    (lambda x: np.stack([x, x]), lambda x: x[None], {"x": numbers(3, 4)}, "the end is missing", "[0, 0, 0]", ""),
+    (lambda x: x[1:4] * 1, lambda x: x[2:5] * 1, {"x": numbers(6)}, "1 column too far to the right", "row",
+     "Put 0 for each index"),
+    (lambda x: x[::-1] * 1, lambda x: x * 1, {"x": numbers(6)}, "in reverse order", "row", "first number"),
+    (lambda x: x.T * 1, lambda x: x * 1, {"x": numbers(4, 4)}, "transposed", "shift", "first column"),
+    (lambda x, w: (x * w).sum(), lambda x, w: 2 * (x * w).sum(), {"x": numbers(4), "w": numbers(4, seed=1)},
+     "counted twice", "Besides", ""),
+]
+
+
+@pytest.mark.parametrize(("right", "function", "arguments", "words", "never", "hint"), WORDS)
+def test_sentences_and_hints_fit_what_is_wrong(right, function, arguments, words, never, hint):
+    finding = diagnose(function, right, arguments)
+    assert words in finding.sentence and never not in finding.sentence
+    assert hint in finding.hint and "by hand, from" not in finding.hint
+    assert hint or "one output by hand" not in finding.hint

@@ -28,6 +28,7 @@ class Cause(NamedTuple):
 
 
 _LOOK = {
+    "place": "Put 0 for each index of the output by hand: what is read there, and what should be?",
     "shift": "Put the place (0, 0) into the index by hand: which row and column does the first weight meet?",
     "turn": "Follow one product: which weight meets the neuron up to the left of the middle, which yours?",
     "swap": "Say the indices aloud in the order of the axes, and compare with the formula.",
@@ -36,14 +37,16 @@ _LOOK = {
     "range": "Print the first and the last value of each loop variable, and how many passes there are.",
     "assign": "A sum grows: it begins at 0 before the loops, and every pass adds to it with +=.",
     "border": "Take an output at the border: which of its products lie inside the grid? The rest are zeros.",
-    "factor": "Compute one output by hand, from two or three numbers, and compare.",
+    "factor": "",  # the exercise itself has a better hint
     "bias": "There is one bias for each output channel. Where and how often is it added?",
     "axes": "Which axes should be left in the result? All others are added up.",
+    "moved": "Look for the first number of the right result in yours: at which place does it stand?",
     "order": "Compare the first row of your result with the first column of the right one.",
+    "empty": "Print both ends of each slice. Where do they lie if the padding is 0?",
     "shape": "Print the shape after each step, and compare it with the one you expect.",
     "memory": "np.zeros begins with zeros, np.empty with whatever the memory held before.",
     "route": "A flow goes back to the input that its output was made of. Which one was that?",
-    "general": "Compute this one output by hand, and let your function print what it multiplies there.",
+    "general": "",
     "return": "A function hands its result on with return, in its last line.",
     "type": "Look at the dtype of what you return: print(result.dtype).",
     "arguments": "Work on a copy (argument.copy()) if you need to change an array.",
@@ -134,7 +137,9 @@ def _shifted(view, axes):
         padding.add(abs(mine.constant) if len(mine.factors) == 2 else None)
     taken = f", as if the padding were {padding.pop()}" if len(axes) == 2 and len(padding) == 1 else ""
     taken = "" if "None" in taken else taken
-    return _cause(f"The part of {view.name} that is read lies {_listed(words)}{taken}.", "shift")
+    kernel = any(_role_of(name) == "weight" for name in view.right.names)
+    look = "shift" if kernel and len(view.right.of(view.name)) > 1 else "place"
+    return _cause(f"The part of {view.name} that is read lies {_listed(words)}{taken}.", look)
 
 
 def _turned(view, axes):
@@ -374,7 +379,7 @@ def _outside(right, mine, context):
                     f"{name} is shifted, and what leaves it on one side comes in on the other (np.roll): "
                     f"where {name}{_index(wanted[0])} is meant, your function reads {name}"
                     f"{_index(found[0])}.",
-                    "shift",
+                    "place",
                 )
             continue
         mirrored = np.abs(wanted)
@@ -658,4 +663,5 @@ def _joined(causes):
     if len(causes) < 2:
         return causes[0] if causes else None
     sentences = [cause.sentence for cause in causes]
-    return _cause(" Besides: ".join(dict.fromkeys(sentences)), causes[0].hint)
+    hint = next((cause.hint for cause in causes if cause.hint), "")
+    return _cause(" Besides: ".join(dict.fromkeys(sentences)), hint)

@@ -110,7 +110,7 @@ def _explained(label, different, function, task, compared):
     elif has_numbers and isinstance(expected, (np.ndarray, np.generic, Real, tuple)):
         finding = _diagnosed(function, task.right, arguments)
     if finding:
-        said, hint, drawing = [finding.sentence], finding.hint, finding.drawing
+        said, hint, drawing = [finding.sentence], finding.hint or _BY_HAND, finding.drawing
     said.append(different.sentence)
     if has_numbers and task.problem and not mistake:
         said.append(_not_one(known))
@@ -218,6 +218,8 @@ def _graded(label, test, record):
     return Verdict(label, grade.state, (grade.sentence, *missed))
 
 
+_BY_HAND = "Compute one output by hand, from two or three numbers, and compare."
+
 _hints_shown = {}  # how many hints of each exercise the reader has seen in this session
 
 
@@ -293,7 +295,7 @@ def _completed(verdict, record, keep):
     if verdict.state == RIGHT:
         return Verdict(verdict.label, RIGHT, said)
     level = _hints_shown.setdefault(verdict.label, 1)
-    hint = verdict.hint or record["hints"][level - 1]
+    hint = record["hints"][level - 1] if verdict.hint in ("", _BY_HAND) else verdict.hint
     return Verdict(verdict.label, verdict.state, said, hint, verdict.values, verdict.drawing)
 
 
