@@ -96,6 +96,9 @@ def judged(label, function, task):
     return Verdict(label, RIGHT)
 
 
+_BY_HAND = "Compute one output by hand, from two or three numbers, and compare."  # if no hint is better
+
+
 def _explained(label, different, function, task, compared):
     """Return a verdict with the reason of a difference, as far as it can be found."""
     arguments, all_cases, found, expected = compared
@@ -217,8 +220,6 @@ def _graded(label, test, record):
     missed = (f"{mistake.name}: {mistake.sentence}" for mistake in grade.missed)
     return Verdict(label, grade.state, (grade.sentence, *missed))
 
-
-_BY_HAND = "Compute one output by hand, from two or three numbers, and compare."
 
 _hints_shown = {}  # how many hints of each exercise the reader has seen in this session
 

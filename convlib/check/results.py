@@ -43,11 +43,10 @@ def _missing_kind(names, found):
     """What to say of products that are not there at all."""
     if len(names) == 1 and _role_of(names[0]) == "bias":
         return _cause("The bias is missing: it is added nowhere.", "bias")
-    if len(names) == 1 and any(names[0] in other for other in found):
-        words = f"{names[0]} is there only in products; {names[0]} by itself, which should be added, is missing."
-        return _cause(words, "general")
     if len(names) == 1:
-        return _cause(f"{names[0]} is nowhere in the result.", "general")
+        words = f"is there only in products; {names[0]} by itself, which should be added, is missing"
+        inside = any(names[0] in other for other in found)
+        return _cause(f"{names[0]} {words if inside else 'is nowhere in the result'}.", "general")
     return _cause(f"There is no product of {' and '.join(names)} in the result.", "general")
 
 
