@@ -433,6 +433,50 @@ def test_an_unknown_mistake_is_diagnosed_with_its_drawing(monkeypatch):
     assert len(asked) == 1  # a mistake with a name needs no diagnosis, and a list is told from an array without one
 
 
+def test_a_diagnosis_that_fails_does_not_stop_the_reader(monkeypatch):
+    def diagnose(function, right, arguments):
+        raise IndexError("a gap in the diagnosis")
+
+    monkeypatch.setattr(checker, "diagnose", diagnose)
+    verdict = check(CODE, lambda channel, kernel: right_look(channel, kernel) + 1)
+    assert verdict.state == "wrong" and verdict.said[0].startswith("12 of 12 numbers are wrong")
+    assert verdict.hint == exercises.exercise(CODE)["hints"][0]
+
+
+def seven_times(channel, kernel):
+    return 7 * right_look(channel, kernel)
+
+
+def test_where_the_diagnosis_has_no_hint_the_exercise_has_one():
+    hints = exercises.exercise(CODE)["hints"]
+    verdict = check(CODE, seven_times)
+    assert "counted 7 times" in verdict.said[0] and verdict.hint == hints[0]
+    hint(CODE)
+    assert check(CODE, seven_times).hint == hints[1]  # the next one, which the reader has come to
+    alone = checker.judged("layer", seven_times, checker.task_of(exercises.exercise(CODE)))
+    assert alone.hint.startswith("Compute one output by hand")
+
+
+def neuron(inputs, weight):
+    return (inputs * weight).sum()
+
+
+def loss(scores):
+    return np.exp(scores).mean()
+
+
+@pytest.mark.parametrize(("right", "wrong", "arguments", "sentence"), [
+    (neuron, lambda inputs, weight: neuron(inputs, weight[::-1]), ("inputs", "weight"), "mirrored left to right"),
+    (neuron, lambda inputs, weight: float(5 * neuron(inputs, weight)), ("inputs", "weight"), "counted 5 times"),
+    (loss, lambda scores: -loss(scores), ("scores",), "have the other sign"),
+])
+def test_a_single_number_is_diagnosed_too(right, wrong, arguments, sentence):
+    case = {name: np.array([1.0, 2, -4]) * (number + 1) + number for number, name in enumerate(arguments)}
+    assert type(right(**case)) is np.float64
+    verdict = checker.judged("one number", wrong, checker.Task(right, lambda seed: [case]))
+    assert verdict.state == "wrong" and sentence in verdict.said[0]
+
+
 def test_a_readers_own_test_is_graded(monkeypatch):
     record = {"kind": "Code", "hints": ["a", "b", "c"], "skeleton": ["def test(f):", "    ..."], "function": "test",
               "tests": "relu"}

@@ -498,7 +498,7 @@ def test_the_sentence_points_to_the_cause(problem, function, words):
         assert finding is not None
         missing = [word for word in words if word.lower() not in finding.sentence.lower()]
         assert not missing, finding.sentence
-        assert finding.hint and finding.sentence.endswith((".", "?", ".)"))
+        assert finding.sentence.endswith((".", "?", ".)")) and (not finding.hint or finding.hint[-1] in ".?=")
 
 
 def test_no_two_sentences_are_alike_where_the_mistakes_are_not():
@@ -842,3 +842,88 @@ def test_there_is_a_picture_for_the_way_back_and_none_where_nothing_is_read_in_a
     assert "reads of grad_output" in drawing_of(back(lambda weight: weight[:, :, ::-1, ::-1]), "input_grad").alt
     assert "reads of image" in drawing_of(weighed(flow=lambda flow: flow[:, ::-1, ::-1]), "weight_grad").alt
     assert drawing_of(lambda parameter, gradient, learning_rate: parameter - gradient, "sgd_step") is None
+
+
+# --- no answer may stop the diagnosis ---------------------------------------------------------------------------
+
+
+def both_missed(caught):
+    return (1 - caught).T @ (1 - caught)
+
+
+CAUGHT = np.array([[1.0, 0], [0, 0], [0, 1], [1, 0]])
+NEVER = [  # a right function, an answer that once ended in an error, arguments, words of the sentence
+    (both_missed, lambda caught: (1 - caught) @ (1 - caught).T, {"caught": CAUGHT}, "it should have (2, 2)"),
+    (both_missed, lambda caught: caught.T @ caught, {"caught": CAUGHT},
+     "To output[0, 0], the plain number 4 should be added; yours adds 0."),
+    (lambda x: x + np.array([1, 1, 2]), lambda x: x + 4, {"x": numbers(3)},
+     "To output[0], the plain number 1 should be added; yours adds 4."),
+    (lambda x: 1 - x.sum(), lambda x: 2 - x.sum(), {"x": numbers(3)}, "the plain number 1 should be added"),
+    (lambda x, step: step * x[:2].sum(), lambda x, step: step * x.sum(), {"x": numbers(3), "step": np.array(3)},
+     "There are products too many"),
+    (lambda x: x**2, lambda x: np.outer(x[0], x[0]), {"x": numbers(3, 3)}, "output[0, 1]"),
+    (lambda x, d: (x + d) ** 2, lambda x, d: np.float64(2), {"x": numbers(3), "d": np.array(2.0)}, "shape ()"),
+    (lambda x: x.T, lambda x: np.zeros((2, 0, 3)), {"x": numbers(3, 3)}, "shape (2, 0, 3)"),
+    (lambda x: x.mean(), lambda x: 2 - x.mean(), {"x": numbers(3)}, "subtracted where they should be added"),
+]
+
+
+@pytest.mark.parametrize(("right", "function", "arguments", "words"), NEVER)
+def test_no_answer_stops_the_diagnosis(right, function, arguments, words):
+    assert words in diagnose(function, right, arguments).sentence
+
+
+def test_an_argument_that_the_right_function_changes_too_is_not_blamed():
+    def right(parameter, step):
+        parameter -= step
+        return parameter * step
+
+    def twice(parameter, step):
+        parameter -= step
+        return 2 * parameter * step
+
+    def wrong(parameter, step):
+        parameter -= step
+        step += 1
+        return parameter * (step - 1)
+
+    arguments = {"parameter": numbers(3), "step": numbers(3, seed=1)}
+    assert "counted twice" in diagnose(twice, right, arguments).sentence
+    assert "changes its argument step" in diagnose(wrong, right, arguments).sentence
+    otherwise = diagnose(lambda parameter, step: right(2 * parameter, step), right, arguments)
+    assert "changes its argument" not in otherwise.sentence
+
+
+def learned(kernel, x, target, sign=-1, bias=3):
+    gradient = 2 * (kernel * x + bias - target) * x
+    return kernel + sign * 0.5 * gradient
+
+
+LEARNED = {"kernel": numbers(4), "x": numbers(4, seed=1), "target": numbers(4, seed=2)}
+WORDS = [  # a right function, an answer, arguments, what is said, what is not said, a word of the hint or nothing
+    (learned, lambda kernel, x, target: learned(kernel, x, target, sign=1), LEARNED,
+     "The products kernel * x * x, target * x and x have the other sign: is there a + in place of a -, or the other "
+     "way round?", "Besides", ""),
+    (learned, lambda kernel, x, target: learned(kernel, x, target, bias=0), LEARNED,
+     "x is there only in products; x by itself, which should be added, is missing.", "nowhere", ""),
+    (lambda x: x + 1, lambda x: np.zeros(3) + 1, {"x": numbers(3)}, "x is nowhere in the result.", "only", ""),
+    (lambda flow: flow[1:4, 1:4] * 1, lambda flow: flow[0:-0], {"flow": numbers(5, 5)},
+     "Nothing is left in it: a slice such as [a:-a] is empty where a is 0.", "loop", "slice"),
+    (lambda grad_output: grad_output.sum(axis=1), lambda grad_output: (grad_output**2).sum(axis=1),
+     {"grad_output": numbers(3, 4)}, "grad_output is squared, and should not be: output[0] holds", "Besides", ""),
+    (lambda x: np.stack([x, x]), lambda x: x[None], {"x": numbers(3, 4)}, "the end is missing", "[0, 0, 0]", ""),
+    (lambda x: x[1:4] * 1, lambda x: x[2:5] * 1, {"x": numbers(6)}, "1 column too far to the right", "row",
+     "Put 0 for each index"),
+    (lambda x: x[::-1] * 1, lambda x: x * 1, {"x": numbers(6)}, "in reverse order", "row", "first number"),
+    (lambda x: x.T * 1, lambda x: x * 1, {"x": numbers(4, 4)}, "transposed", "shift", "first column"),
+    (lambda x, w: (x * w).sum(), lambda x, w: 2 * (x * w).sum(), {"x": numbers(4), "w": numbers(4, seed=1)},
+     "counted twice", "Besides", ""),
+]
+
+
+@pytest.mark.parametrize(("right", "function", "arguments", "words", "never", "hint"), WORDS)
+def test_sentences_and_hints_fit_what_is_wrong(right, function, arguments, words, never, hint):
+    finding = diagnose(function, right, arguments)
+    assert words in finding.sentence and never not in finding.sentence
+    assert hint in finding.hint and "by hand, from" not in finding.hint
+    assert hint or "one output by hand" not in finding.hint

@@ -28,6 +28,7 @@ class Cause(NamedTuple):
 
 
 _LOOK = {
+    "place": "Put 0 for each index of the output by hand: what is read there, and what should be?",
     "shift": "Put the place (0, 0) into the index by hand: which row and column does the first weight meet?",
     "turn": "Follow one product: which weight meets the neuron up to the left of the middle, which yours?",
     "swap": "Say the indices aloud in the order of the axes, and compare with the formula.",
@@ -36,14 +37,16 @@ _LOOK = {
     "range": "Print the first and the last value of each loop variable, and how many passes there are.",
     "assign": "A sum grows: it begins at 0 before the loops, and every pass adds to it with +=.",
     "border": "Take an output at the border: which of its products lie inside the grid? The rest are zeros.",
-    "factor": "Compute one output by hand, from two or three numbers, and compare.",
+    "factor": "",  # the exercise itself has a better hint
     "bias": "There is one bias for each output channel. Where and how often is it added?",
     "axes": "Which axes should be left in the result? All others are added up.",
+    "moved": "Look for the first number of the right result in yours: at which place does it stand?",
     "order": "Compare the first row of your result with the first column of the right one.",
+    "empty": "Print both ends of each slice. Where do they lie if the padding is 0?",
     "shape": "Print the shape after each step, and compare it with the one you expect.",
     "memory": "np.zeros begins with zeros, np.empty with whatever the memory held before.",
     "route": "A flow goes back to the input that its output was made of. Which one was that?",
-    "general": "Compute this one output by hand, and let your function print what it multiplies there.",
+    "general": "",
     "return": "A function hands its result on with return, in its last line.",
     "type": "Look at the dtype of what you return: print(result.dtype).",
     "arguments": "Work on a copy (argument.copy()) if you need to change an array.",
@@ -134,7 +137,9 @@ def _shifted(view, axes):
         padding.add(abs(mine.constant) if len(mine.factors) == 2 else None)
     taken = f", as if the padding were {padding.pop()}" if len(axes) == 2 and len(padding) == 1 else ""
     taken = "" if "None" in taken else taken
-    return _cause(f"The part of {view.name} that is read lies {_listed(words)}{taken}.", "shift")
+    kernel = any(_role_of(name) == "weight" for name in view.right.names)
+    look = "shift" if kernel and len(view.right.of(view.name)) > 1 else "place"
+    return _cause(f"The part of {view.name} that is read lies {_listed(words)}{taken}.", look)
 
 
 def _turned(view, axes):
@@ -353,7 +358,8 @@ def _only(right, few):
 def _outside(right, mine, context):
     """Products read at the other side, at the edge or in a mirror, where the grid has ended."""
     for name in right.names:
-        if _role_of(name) == "weight" or len(right.names) < 2:
+        alone = len(right.names) < 2 or len(set(right.names)) < len(right.names)
+        if alone or _role_of(name) == "weight" or not right.of(name):
             continue
         view = View(right, right, name)
         axes = [column for column in view.wanted if column.owner == name]
@@ -373,7 +379,7 @@ def _outside(right, mine, context):
                     f"{name} is shifted, and what leaves it on one side comes in on the other (np.roll): "
                     f"where {name}{_index(wanted[0])} is meant, your function reads {name}"
                     f"{_index(found[0])}.",
-                    "shift",
+                    "place",
                 )
             continue
         mirrored = np.abs(wanted)
@@ -458,6 +464,8 @@ def _plain_factor(factor, arguments):
 
 def _by_factor(factor, sizes):
     """What a constant factor is, in words: how the numbers came to be that much larger or smaller."""
+    if not math.isfinite(factor) or not factor:
+        return f"are multiplied by {factor:g}"
     if math.isclose(factor, -1):
         return "have the other sign"
     sign, factor = "have the other sign, and " if factor < 0 else "", abs(factor)
@@ -501,7 +509,7 @@ def _weighted(right, mine, context):
                 "are added where they should be subtracted",
                 "are subtracted where they should be added",
             )
-            words = ways[next(iter(right.times.values())) > 0]
+            words = ways[bool(next(iter(right.times.values())) > 0)]
         cover = [] if len(wrong) == len(right.times) else _covering(right, wrong.keys())
         if cover is not None:
             where = f" with {_listed(_named(*each) for each in cover)}" if cover else ""
@@ -514,7 +522,7 @@ def _weighted(right, mine, context):
             f"{what} are averaged: each output is divided by the number of its products.", "factor"
         )
     for name, value in context.arguments.items():
-        if np.shape(value) == context.shape and all(
+        if isinstance(value, np.ndarray) and value.shape == context.shape and all(
             math.isclose(factor, value[row[:axes]], rel_tol=EXACT) for row, factor in ratio.items()
         ):
             return _cause(f"{what} are multiplied by {name}, too.", "factor")
@@ -606,7 +614,7 @@ def _routed(right, mine, context):
     beside = [
         f"{name}{_index(place)} is {value[place]:.4g}"
         for name, value in context.arguments.items()
-        if name != right.names[0] and np.shape(value) == context.shape
+        if name != right.names[0] and isinstance(value, np.ndarray) and value.shape == context.shape
     ]
     because = f" ({_listed(beside)})" if beside and right.columns[0].letter != "o" else ""
     return _cause(
@@ -655,4 +663,5 @@ def _joined(causes):
     if len(causes) < 2:
         return causes[0] if causes else None
     sentences = [cause.sentence for cause in causes]
-    return _cause(" Besides: ".join(dict.fromkeys(sentences)), causes[0].hint)
+    hint = next((cause.hint for cause in causes if cause.hint), "")
+    return _cause(" Besides: ".join(dict.fromkeys(sentences)), hint)

@@ -71,7 +71,7 @@ def _as_numbers(output):
     return array
 
 
-def _before_numbers(mine, wanted):
+def _before_numbers(mine, wanted, arguments):
     """What can be said before two results are compared, or None."""
     if mine.error:
         return _cause(f"Your function stops with {type(mine.error).__name__}: {mine.error}.", "general")
@@ -87,8 +87,9 @@ def _before_numbers(mine, wanted):
     found = _as_numbers(mine.output)
     if isinstance(found, str):
         return _cause(found, "type")
-    for name, value in wanted.arguments.items():
-        if isinstance(value, np.ndarray) and not np.array_equal(value, mine.arguments[name]):
+    for name, value in arguments.items():
+        as_it_was = isinstance(value, np.ndarray) and np.array_equal(value, wanted.arguments[name])
+        if as_it_was and not np.array_equal(value, mine.arguments[name]):
             words = f"Your function changes its argument {name}: whoever calls it finds other numbers there"
             return _cause(f"{words} afterwards.", "arguments")
     return None
@@ -226,7 +227,7 @@ def diagnose(function, right, arguments):
         raise ValueError(f"right: expected to work with {names}, got {wanted.error!r}") from wanted.error
     if isinstance(wanted.output, tuple) and not mine.error:
         return _of_several(function, right, arguments, mine.output, len(wanted.output))
-    early = _before_numbers(mine, wanted)
+    early = _before_numbers(mine, wanted, arguments)
     if early:
         return Finding(*early, None, "numbers")
     return _compared(function, right, arguments, np.asarray(mine.output), np.asarray(wanted.output))

@@ -65,7 +65,8 @@ def _moved_numbers(found, expected, arguments):
             ways[f"is shifted by one {word} along axis {axis}"] = np.roll(expected, far, axis)
     for words, moved in ways.items():
         if _near(found, moved):
-            return _cause(f"The numbers are right, but the result {words}.", "order")
+            look = "order" if "transposed" in words else "moved"
+            return _cause(f"The numbers are right, but the result {words}.", look)
     for axis in axes:
         for far, word in ((1, "on"), (-1, "back")):
             inner = tuple(slice(1, -1) if axis == other else slice(None) for other in axes)
@@ -75,7 +76,7 @@ def _moved_numbers(found, expected, arguments):
                 and _near(found[inner], part)
                 and not _near(found[inner], expected[inner])
             ):
-                return _cause(f"The result is shifted by one {word} along axis {axis}.", "order")
+                return _cause(f"The result is shifted by one {word} along axis {axis}.", "moved")
     return None
 
 

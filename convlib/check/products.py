@@ -100,6 +100,8 @@ def _is_linear(output, arrays):
         for product in terms_of(output[place])
         if len(product) == 2
     ]
+    if len({tuple(len(entry.place) for entry in product) for _, product in products}) > 1:
+        return False
     places = np.array([place + first.place + second.place for place, (first, second) in products])
     axes = range(output.ndim)
     return (
@@ -273,6 +275,8 @@ def _same_as(products, column, out):
 def _best_view(right, mine):
     """Return the view in which the fewest indices are wrong, or None if no formula fits."""
     order = ("input", "flow", "weight", "bias", "same")
+    if len(set(right.names)) < len(right.names):
+        return None  # of two factors with the same name nobody knows which is which
     views = [
         View(right, mine, name) for name in sorted(right.names, key=lambda name: order.index(_role_of(name)))
     ]

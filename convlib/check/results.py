@@ -39,12 +39,14 @@ __all__ = []
 
 # Chapter "What your code read" (chapters/tracing.ipynb)
 
-def _missing_kind(names):
+def _missing_kind(names, found):
     """What to say of products that are not there at all."""
     if len(names) == 1 and _role_of(names[0]) == "bias":
         return _cause("The bias is missing: it is added nowhere.", "bias")
     if len(names) == 1:
-        return _cause(f"{names[0]} is nowhere in the result.", "general")
+        words = f"is there only in products; {names[0]} by itself, which should be added, is missing"
+        inside = any(names[0] in other for other in found)
+        return _cause(f"{names[0]} {words if inside else 'is nowhere in the result'}.", "general")
     return _cause(f"There is no product of {' and '.join(names)} in the result.", "general")
 
 
@@ -106,14 +108,73 @@ def _bias_count(right, mine, context):
     return _cause(f"The bias is added {factor:g} times{whose}. It should be added once.", "bias")
 
 
+def _plain_number(right, mine):
+    """What to say of the plain number in a sum, as the 1 in 1 - a, which is another or is not there."""
+    mine = mine.times if mine else {}
+    both = {place: (mine.get(place, 0), right.times.get(place, 0)) for place in {*mine, *right.times}}
+    place = min([place for place, amounts in both.items() if not math.isclose(*amounts)] or both)
+    amount, wanted = both[place]
+    return _cause(
+        f"To {right.output(place)}, the plain number {wanted:.4g} should be added; yours adds {amount:.4g}.",
+        "general",
+    )
+
+
+def _alike(wanted, found, context):
+    """Kinds of products, two at least, that are counted by the same factor, and their cause."""
+    same = {}
+    for names, right in wanted.items():
+        mine = found.get(names)
+        if names and mine and right.times.keys() == mine.times.keys():
+            factors = {round(float(mine.times[row] / right.times[row]), 9) for row in right.times}
+            if len(factors) == 1 and factors != {1}:
+                same.setdefault(factors.pop(), []).append(names)
+    factor, kinds = max(same.items(), key=lambda each: len(each[1]), default=(1, []))
+    if len(kinds) < 2:
+        return [], []
+    words = _plain_factor(factor, context.arguments) or _by_factor(factor, context.sizes)
+    if factor == -1:
+        words += ": is there a + in place of a -, or the other way round?"
+    listed = _listed(" * ".join(names) for names in sorted(kinds, key=lambda names: (-len(names), names)))
+    return kinds, [_cause(f"The products {listed} {words}.".replace("?.", "?"), "factor")]
+
+
+def _squared(wanted, found):
+    """Factors whose squares are there, and should be there themselves: their kinds, and the causes."""
+    kinds, causes = [], []
+    for names, products in found.items():
+        single = names[:1]
+        if names != 2 * single or names in wanted or single not in wanted or single in found:
+            continue
+        first, second = (products.rows[:, part] for part in _halves(products))
+        if (first == second).all():
+            row = min(products.times)
+            kinds += [names, single]
+            words = f"{names[0]} is squared, and should not be: {products.output(row)} holds"
+            causes.append(_cause(f"{words} {products.spelled(row)}.", "factor"))
+    return kinds, causes
+
+
+def _halves(products):
+    """The numbers of the columns of both factors of a square."""
+    start = len(products.of("output"))
+    middle = (start + len(products.columns)) // 2
+    return range(start, middle), range(middle, len(products.columns))
+
+
 def _by_kind(wanted, found, context):
     """A cause for each kind of product that differs; None for those that nothing can be said of."""
-    causes = []
+    (alike, causes), (squares, more) = _alike(wanted, found, context), _squared(wanted, found)
+    causes = causes + more
     unweighted = {names for names in found if names and names not in wanted}
-    for names in sorted({*wanted, *found}, key=len, reverse=True):
-        if names not in found:
+    left = {*wanted, *found} - {*alike, *squares}
+    for names in sorted(left, key=lambda names: (-len(names), names)):  # the same order in every run
+        if not names and names in wanted:
+            if names not in found or not _same(wanted[names].times, found[names].times):
+                causes.append(_plain_number(wanted[names], found.get(names)))
+        elif names not in found:
             if not any(set(other) < set(names) for other in unweighted):
-                causes.append(_missing_kind(names))
+                causes.append(_missing_kind(names, found))
         elif names not in wanted:
             causes.append(_other_kind(found[names], wanted, math.prod(context.shape)))
         elif not _same(wanted[names].times, found[names].times):
@@ -169,6 +230,8 @@ def _other_shape(right, mine, arguments):
     words, letters = _shape_words(right, mine), _letters_of(right, arguments)["output"]
     if mine.size == right.size and _equal(mine.reshape(right.shape), right):
         return _cause(f"{words} The numbers are right, and only the shape is not.", "shape")
+    if not mine.size and right.size:
+        return _cause(f"{words} Nothing is left in it: a slice such as [a:-a] is empty where a is 0.", "empty")
     if mine.ndim == right.ndim:
         for order in itertools.permutations(range(mine.ndim)):
             if _equal(mine, right.transpose(order)):
@@ -202,7 +265,7 @@ def _one_axis_more(right, mine, words, arguments):
         summed = np.asarray(mine.sum(axis=axis), dtype=object)
         if _equal(summed, right):
             return _cause(f"{words} Axis {axis} of your result should have been added up.", "axes")
-        if _equal(summed / mine.shape[axis], right):
+        if mine.shape[axis] and _equal(np.asarray(summed / mine.shape[axis]), right):
             return _cause(f"{words} The mean along axis {axis} of your result is what is wanted.", "axes")
         if summed.shape == right.shape and mine.dtype == object:
             keys = _keys(summed), _keys(right)
@@ -282,10 +345,10 @@ def _rearranged(right, mine, letters):
     ]
     if None in formulas:
         return None
-    source = ", ".join(map(str, formulas))
+    source, words = ", ".join(map(str, formulas)), _order_words(formulas, out)
     return _cause(
-        f"{_order_words(formulas, out)}: your output[{output}] is what belongs to output[{source}].",
-        "order",
+        f"{words}: your output[{output}] is what belongs to output[{source}].",
+        "order" if "transposed" in words else "moved",
     )
 
 
@@ -333,7 +396,7 @@ def _rolled(right, mine, letters):
             words.append(f"{_count(abs(far), column.word)} {ways[far < 0]}")
     return _cause(
         f"The result is shifted by {_listed(words)}: most numbers stand beside the place where they belong.",
-        "order",
+        "moved",
     )
 
 
@@ -395,8 +458,9 @@ def _explain(right, mine, arguments):
             return cause
         wanted, found = (
             {
-                names: products.within(np.minimum(mine.shape, right.shape))
+                names: inside
                 for names, products in kinds.items()
+                if (inside := products.within(np.minimum(mine.shape, right.shape))).times
             }
             for kinds in (wanted, found)
         )
