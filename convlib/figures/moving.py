@@ -82,7 +82,7 @@ _STYLE = """
 .convlib-moving option { color: #000; background: #fff; }
 .convlib-moving button[aria-pressed=true] { box-shadow: inset 0 0 0 3px currentColor; }
 .convlib-moving input[type=range] { width: min(16rem, 55vw); margin: 0; accent-color: currentColor; }
-.convlib-moving input[type=file] { max-width: 100%; }
+.convlib-moving input[type=file] { max-width: min(100%, 75vw); }
 .convlib-moving .steps input { flex: 0 1 16rem; width: auto; min-width: 5rem; }
 .convlib-moving .steps { flex-wrap: nowrap; }
 .convlib-moving .steps button { flex: none; }
