@@ -709,14 +709,15 @@ class TestStored:
         assert sorted(of_first_peer) == sorted(expected)
 
     def test_is_one_of_this_library_with_the_usual_settings(self, path):
-        document, usual = read(path), measure.Settings()
+        document, usual = read(path), run.QUICK if path.stem == "glance" else measure.Settings()
         found = document["subject"], {name: document["settings"][name] for name in usual._fields}
         assert found == (Convlib.name, usual._asdict()), "not a result of `make bench`: run it"
 
-    def test_was_measured_on_a_quiet_machine(self, path):
+    def test_was_measured_on_a_quiet_machine_unless_it_is_a_glance(self, path):
         noisy = [(row["case"], row["direction"], row["threads"])
                  for row in read(path)["cases"] if not row["quiet"]]
-        assert noisy == [], "run `make bench` again when nothing else is running"
+        few = len(noisy) <= len(read(path)["cases"]) // 20
+        assert few if path.stem == "glance" else not noisy, "run `make bench` again when nothing else is running"
 
     def test_speaks_of_the_table_as_it_is_now(self, path):
         table = {case.name: (case.text, case.operations) for case in (*shapes.CASES, shapes.HOUSE)}
