@@ -189,3 +189,12 @@ def test_turning_writes_the_matrix_and_nothing_else(rows, columns):
     matrix = source[7:].reshape(rows, columns + 2)[:, :columns]
     known[11:].reshape(columns, rows + 3)[:, :rows] = matrix.T
     assert (target == known).all()
+
+
+def test_scattered_images_are_shared_in_parts_about_as_large():
+    """Three images for one thread and one for the other would take three quarters of the time of a single one."""
+    for batch in range(1, 9):
+        g = shapes.conv2d_geometry((batch, 192, 17, 17), (192, 192, 7, 1), 1, (3, 0))
+        images = scatter._scattering(g, 16)[1][2]
+        parts = [min(images, batch - first) for first in range(0, batch, images)]
+        assert max(parts) - min(parts) <= 1 or len(parts) > 2

@@ -169,6 +169,7 @@ def test_what_is_the_same(found, expected):
     (3, 0, "it is too large"),
     (float("nan"), 27, "nan is no finite number"),
     (float("inf"), 27, "inf is no finite number"),
+    (10**400, 27, "it is too large"), (-10**400, 0.5, "it is too small"),
     ("27", 27, "expected a number, got the text '27'"),
     (True, 1, "expected a number, got True"),
     (1, True, "expected True or False, got the number 1"),

@@ -6,7 +6,7 @@ import pytest
 from convlib import numpy_kernels
 from convlib.kernels import few, loops, planes
 from convlib.kernels.simd import lanes_of
-from convlib.kernels.tuning import BUNCH, DOTS, PIECE, ROWS, SMALL, TALL
+from convlib.kernels.tuning import BUNCH, DOTS, PIECE, ROWS, SETS, SMALL, TALL
 from convlib.shapes import conv2d_geometry, output_shape
 
 PASSES = "forward", "input_grad", "weight_grad"
@@ -177,3 +177,10 @@ def test_planes_takes_groups_and_few_channels():
     assert planes.suits(AWKWARD["dilated depthwise"], np.dtype("f"))
     assert planes.suits(layer((1, 3, 9, 9), (64, 3, 7, 7), 2, 3), np.dtype("f"))
     assert not planes.suits(layer((1, 64, 9, 9), (64, 64, 3, 3), 1, 1), np.dtype("f"))
+
+
+@pytest.mark.parametrize("weight", [(64, 3, 7, 7), (64, 3, 3, 3), (32, 3, 3, 3)])
+def test_the_gradient_of_a_stem_is_shared_among_threads(weight):
+    """One group is several jobs: else all threads but one would wait."""
+    sheet = planes._plan(conv2d_geometry((4, 3, 64, 64), weight, 2, 1), "weight_grad", "f")[0]
+    assert -(-sheet.rows // sheet.panel) >= SETS

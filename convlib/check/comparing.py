@@ -15,6 +15,7 @@ __all__ = ["same_value", "why_not", "described", "ended", "Difference", "differe
 # Chapter "How an answer is checked" (chapters/checking.ipynb)
 
 _ROUNDED = 0.005  # three digits are enough
+_LARGEST = 1e300  # whole numbers know no limit, and beyond this one they are no floats any more
 
 
 def same_value(found, expected):
@@ -40,7 +41,7 @@ def same_value(found, expected):
         return found is expected
     if isinstance(expected, Real):
         allowed = 1e-9 if isinstance(expected, int) else _ROUNDED * abs(expected)
-        return isinstance(found, Real) and abs(found - expected) <= allowed
+        return isinstance(found, Real) and abs(found) <= _LARGEST and abs(found - expected) <= allowed
     if isinstance(expected, str):
         return isinstance(found, str) and found.strip().casefold() == expected.strip().casefold()
     if not isinstance(found, (tuple, list, set, frozenset)) or len(found) != len(expected):
@@ -97,8 +98,10 @@ def why_not(found, expected):
 
 def _about_number(found, expected):
     """Return what a wrong number has to do with the right one."""
-    if not np.isfinite(found):
+    if isinstance(found, float) and not np.isfinite(found):
         return f"{found} is no finite number"
+    if abs(found) > _LARGEST:
+        return "it is too large" if found > 0 else "it is too small"
     if found == -expected:
         return "only the sign is wrong"
     if abs(found - expected) == 1 and isinstance(expected, int):
