@@ -8,18 +8,7 @@ of the course and `datasets` its data, `figures` draws. The page "The library, n
 name" lists all names.
 """
 
-from convlib import (
-    datasets,
-    figures,
-    gradcheck,
-    layers,
-    losses,
-    models,
-    optimizers,
-    reference,
-    shapes,
-    training,
-)
+from convlib import datasets, figures, gradcheck, layers, losses, models, optimizers, reference, shapes, training
 from convlib.algorithms import get_winograd, set_winograd
 from convlib.functional import conv2d, conv2d_bias_grad, conv2d_input_grad, conv2d_weight_grad
 from convlib.layers import Conv2d, Dropout, Flatten, Linear, MaxPool2d, ReLU, Sequential

@@ -13,10 +13,7 @@ import numpy as np
 
 from convlib.layers import _all_inside, load, save
 
-__all__ = [
-    "History", "accuracy", "predict", "Trainer", "fit", "jiggle", "cosine", "save_checkpoint",
-    "load_checkpoint",
-]
+__all__ = ["History", "accuracy", "predict", "Trainer", "fit", "jiggle", "cosine", "save_checkpoint", "load_checkpoint"]
 
 
 # Chapter "A first deep model on real digits" (chapters/digits.ipynb)

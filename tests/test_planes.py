@@ -184,3 +184,16 @@ def test_the_gradient_of_a_stem_is_shared_among_threads(weight):
     """One group is several jobs: else all threads but one would wait."""
     sheet = planes._plan(conv2d_geometry((4, 3, 64, 64), weight, 2, 1), "weight_grad", "f")[0]
     assert -(-sheet.rows // sheet.panel) >= SETS
+
+
+@pytest.mark.parametrize("dtype", "fd")
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_flow_that_few_taps_read_is_not_copied(stride, dtype):
+    """Its lines are whole vectors. With a line more or less, or more taps, it is copied: the sums are the same."""
+    for lines, width, kernel in ((71, 64, 3), (64, 64, 3), (71, 63, 3), (71, 64, 7)):
+        places = (1, 3, (lines - 1) * stride + 1, (width - 1) * stride + 1)
+        g = layer(places, (12, 3, kernel, kernel), stride, kernel // 2)
+        sheet = planes._plan(g, "weight_grad", dtype)[0]
+        assert (sheet.room == 0) == (width == 64 and kernel == 3)
+        assert sheet.bunch == 1 and (g.out_height, g.out_width) == (lines, width)
+        check(planes, g, dtype)

@@ -98,11 +98,11 @@ def test_few_and_many_weights_give_the_same(size, tuned, everything):
     tuned(FEW_PIECES=10**9)
     assert winograd._order(g, "forward")[0].few
     few = passes(*arrays, g)
-    for pieces in (10**9, 90_000):  # all tiles at once, and portion after portion
+    for pieces in (10**9, 75_000):  # all tiles at once, and portion after portion
         tuned(FEW_PIECES=0, MANY_PIECES=pieces)
         plan = winograd._order(g, "forward")[0]
-        assert not plan.few and (plan.portion < 6 * plan.tile_rows) == (pieces == 90_000)
-        assert (winograd._images_at_once(g) < 6) == (pieces == 90_000)
+        assert not plan.few and (plan.portion < 6 * plan.tile_rows) == (pieces == 75_000)
+        assert (winograd._images_at_once(g) < 6) == (pieces == 75_000)
         many = passes(*arrays, g)
         check(many, arrays, g)
         for jobs in (2, 5):

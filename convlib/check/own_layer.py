@@ -22,10 +22,7 @@ from convlib.check.problems import PROBLEMS
 from convlib.check.running import where_it_stopped
 from convlib.check.verdicts import NOT_ATTEMPTED, RIGHT, WRONG
 
-__all__ = [
-    "template", "by_chapter", "OwnLayerError", "load", "examined", "as_text", "trained",
-    "courses_own", "main",
-]
+__all__ = ["template", "by_chapter", "OwnLayerError", "load", "examined", "as_text", "trained", "courses_own", "main"]
 
 
 # Chapter "How an answer is checked" (chapters/checking.ipynb)

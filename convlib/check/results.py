@@ -22,16 +22,7 @@ from convlib.check.causes import (
     _same,
     _sizes,
 )
-from convlib.check.products import (
-    Formula,
-    Products,
-    _columns,
-    _formula_of,
-    _index,
-    _letters_of,
-    _products_of,
-    _role_of,
-)
+from convlib.check.products import Formula, Products, _columns, _formula_of, _index, _letters_of, _products_of, _role_of
 from convlib.check.tracing import EMPTY, terms_of
 
 __all__ = []

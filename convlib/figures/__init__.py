@@ -5,18 +5,7 @@ Chapters "How the figures are drawn" and "How the figures move" build this packa
 """
 
 from convlib.figures.digit import draw_a_digit
-from convlib.figures.drawing import (
-    COLOURS,
-    NEGATIVE,
-    Figure,
-    _cells,
-    _fill,
-    _number,
-    _rect,
-    _svg,
-    _text,
-    curves,
-)
+from convlib.figures.drawing import COLOURS, NEGATIVE, Figure, _cells, _fill, _number, _rect, _svg, _text, curves
 from convlib.figures.explorers import Explorer, explore_impacts, explore_kernel
 from convlib.figures.front import hero
 from convlib.figures.layers import arrows, layer, meetings, steps

@@ -6,19 +6,7 @@ Chapter "How the figures are drawn" builds this module.
 
 import numpy as np
 
-from convlib.figures.drawing import (
-    COLOURS,
-    Figure,
-    _cells,
-    _fill,
-    _fit,
-    _number,
-    _rect,
-    _spans,
-    _svg,
-    _symbol,
-    _text,
-)
+from convlib.figures.drawing import COLOURS, Figure, _cells, _fill, _fit, _number, _rect, _spans, _svg, _symbol, _text
 from convlib.figures.numbers import _grid, _one_each, _role
 
 __all__ = ["meetings", "arrows", "steps", "layer"]

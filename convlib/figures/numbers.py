@@ -6,19 +6,7 @@ Chapter "How the figures are drawn" builds this module.
 
 import numpy as np
 
-from convlib.figures.drawing import (
-    COLOURS,
-    NEGATIVE,
-    Figure,
-    _cells,
-    _fill,
-    _fit,
-    _length,
-    _number,
-    _rect,
-    _svg,
-    _text,
-)
+from convlib.figures.drawing import COLOURS, NEGATIVE, Figure, _cells, _fill, _fit, _length, _number, _rect, _svg, _text
 
 __all__ = ["grids", "picture", "kernel_over", "kernel_at", "matrix"]
 

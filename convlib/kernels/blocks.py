@@ -10,10 +10,7 @@ from numba import types
 from convlib.kernels.simd import VectorType, as_first, inlined, primitive
 from convlib.kernels.tuning import ROWS, VECTORS
 
-__all__ = [
-    "SHAPE", "multiply", "nought", "spread", "put", "take", "together", "share", "dots", "slide",
-    "weigh",
-]
+__all__ = ["SHAPE", "multiply", "nought", "spread", "put", "take", "together", "share", "dots", "slide", "weigh"]
 
 
 # Chapter "Vectors and the block" (chapters/block.ipynb)

@@ -15,18 +15,8 @@ from convlib import parallel
 from convlib.kernels.blocks import dots, multiply, nought, put, share, slide, spread, take, together, weigh
 from convlib.kernels.gather import cells_at
 from convlib.kernels.shuffles import in_turns
-from convlib.kernels.simd import (
-    all_finite,
-    compiled,
-    inlined,
-    lanes,
-    lanes_of,
-    load,
-    store,
-    store_some,
-    total,
-)
-from convlib.kernels.tuning import BUNCH, DOTS, FEW, FLOW, LINES, PIECE, ROWS, SETS, SPAN, SUMS, TALL, VECTORS
+from convlib.kernels.simd import all_finite, compiled, inlined, lanes, lanes_of, load, store, store_some, total
+from convlib.kernels.tuning import BUNCH, DOTS, FEW, FLOW, LINES, ONCE, PIECE, ROWS, SETS, SPAN, SUMS, TALL, VECTORS
 from convlib.remember import remembered
 
 __all__ = ["forward", "input_grad", "weight_grad", "suits"]
@@ -171,28 +161,27 @@ def _with_room(sheet, weights, lone, taps, n):
     bunch = max(1, min(s.bunch, FLOW // (panel * s.image)))  # whole images, or parts of one
     lines = -(-most // (1 if bunch > 1 else -(-most * s.pitch * panel // FLOW)))
     wide = (bunch - 1) * s.image + lines * s.pitch + 2 * n
-    sheet = s._replace(bunch=bunch, lines=lines, wide=wide, panel=panel, room=panel * wide)
+    in_place = taps <= ONCE and bunch == 1 and s.out_width % n == s.rows % height == 0
+    room = 0 if in_place else panel * wide
+    sheet = s._replace(bunch=bunch, lines=lines, wide=wide, panel=panel, room=room)
     return sheet, ((0,) * DOTS[1],) * height, panel * sums
 
 
-@compiled
+@inlined
 def _fill_lines(steps, count, data, at, cells, place):
     """Copy lines in turn, count is (lines, cells): zeros behind one stay, or the next one comes.
 
     steps is (cell to cell, line to line, line to line of the plane).
     """
-    n, short = lanes(data), steps[0] <= 2 and count[1] <= lanes(data)
+    n = lanes(data)
     for y in range(count[0]):
         start, to = at + y * steps[1], place + y * steps[2]
-        if short:  # no loop
-            store(cells, to, cells_at(data, start, steps[0], 0, count[1]))
-        elif steps[0] <= 2:
-            for x in range(0, count[1], n):
-                at_x, left = start + x * steps[0], count[1] - x
-                store(cells, to + x, cells_at(data, at_x, steps[0], 0, left))
-        else:
+        if steps[0] > 2:
             for x in range(count[1]):
                 cells[to + x] = data[start + x * steps[0]]
+            continue
+        for x in range(0, count[1], n):
+            store(cells, to + x, cells_at(data, start + x * steps[0], steps[0], 0, count[1] - x))
 
 
 @inlined
@@ -335,8 +324,9 @@ def _correlate(g, back, data, weight, bias, jobs):
         return None
     if shape:
         rows = weight.reshape(g.groups, g.out_channels // g.groups, g.in_channels // g.groups, -1)
-        if back:
-            rows = rows[..., tables[3]].transpose(0, 2, 3, 1)
+        if back:  # a step through them takes less time than a list of places
+            order = slice(None, None, -1) if g.stride == (1, 1) else tables[3]
+            rows = rows[..., order].transpose(0, 2, 3, 1)
         rows = rows.reshape(g.groups, sheet.rows, -1)
         below = max(0, len(shape) - sheet.rows)
         if below:
@@ -371,16 +361,23 @@ def _fill_flow(sheet, flow, at, size, lines, pitch):
 
 
 @inlined
-def _add_dots(shape, sheet, lines, length, cells, place, table, sums):
-    """Add the dot products of all rows of lines with the cells at all taps to sums of vectors."""
-    n, step = lanes(cells), len(table) * lanes(cells)
-    for r in range(0, sheet.panel, len(shape)):
+def _add_dots(shape, flow, rows, size, cells, place, table, sums):
+    """Add the dot products of rows of the flow with the cells at all taps to sums of vectors.
+
+    rows is (first place, from row to row); size is (rows, numbers of each, numbers of a line, what
+    a line of the planes is longer).
+    """
+    (start, row_step), (count, length, line, longer) = rows, size
+    n, step, some = lanes(cells), len(table) * lanes(cells), max(1, PIECE * lanes(cells) // line) * line
+    for r in range(0, count, len(shape)):
         for k in range(0, len(table), len(shape[0])):
             so_far = take(sums, r * step + k * n, step, shape)
-            for begin in range(0, length, PIECE * n):
+            for begin in range(0, length, some):
                 part = nought(cells, shape)
-                for q in range(begin, min(length, begin + PIECE * n), n):
-                    part = dots(part, lines, (r * sheet.wide + q, sheet.wide), cells, place + q, table, k)
+                for y in range(begin, min(length, begin + some), line):
+                    at, cell = start + r * row_step, place + y // line * longer
+                    for q in range(y, min(length, y + line), n):
+                        part = dots(part, flow, (at + q, row_step), cells, cell + q, table, k)
                 so_far = together(so_far, part)
             put(sums, r * step + k * n, step, so_far)
 
@@ -421,15 +418,19 @@ def _meet_planes(job, jobs, sheet, shape, tall, tables, operands, work):
             for slot in range(images):
                 _fill_group(sheet, phases, data, (image + slot) * sheet.groups + group, cells, slot)
             for y in range(0, sheet.out_height, sheet.lines):
-                lines[:] = 0
                 at = ((image * sheet.groups + group) * sheet.rows + row) * sheet.out_height + y
-                high = min(sheet.lines, sheet.out_height - y)
-                _fill_flow(sheet, flow, at * sheet.out_width, (count, high, images), lines, pitch)
+                high, line = min(sheet.lines, sheet.out_height - y), sheet.out_width
+                numbers, rows = flow, (at * line, sheet.out_height * line)
+                size = count, high * line, line, sheet.pitch - line
+                if sheet.room:
+                    lines[:] = 0
+                    _fill_flow(sheet, flow, at * line, (count, high, images), lines, pitch)
+                    length = (images - 1) * sheet.image + high * sheet.pitch
+                    numbers, rows, size = lines, (0, sheet.wide), (sheet.panel, length, PIECE * n, 0)
                 if tall is not None:
                     _add_slides(sheet, tall, lines, images * sheet.image // sheet.pitch, cells, table, sums)
                 if shape is not None:
-                    length = (images - 1) * sheet.image + high * sheet.pitch
-                    _add_dots(shape, sheet, lines, length, cells, y * sheet.pitch, table, sums)
+                    _add_dots(shape, numbers, rows, size, cells, y * sheet.pitch, table, sums)
         for r in range(count):
             for k in range(depth):
                 at = ((group * sheet.rows + row + r) * depth) + k

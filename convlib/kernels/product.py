@@ -209,20 +209,21 @@ def pack(job, jobs, weight, sizes, form, panels, work):
     for item in range(first, last):
         group, begin = item // parts, item % parts * AT_ONCE
         for row in range(0, rows, wide):
-            count, end = min(wide, rows - row), min(begin + AT_ONCE, depth)
-            for k in range(begin, end):
-                i = ((group * depth + k) * rows + row) * taps
-                j = ((group * padded + row) * depth + k * wide) * taps
+            count, some = min(wide, rows - row), min(AT_ONCE, depth - begin)
+            i = ((group * depth + begin) * rows + row) * taps
+            j = ((group * padded + row) * depth + begin * wide) * taps
+            if count < wide:
+                panels[j : j + some * taps * wide] = 0
+            if taps == 1:
+                copy(weight, i, rows, panels, j, wide, (some, count))
+                continue
+            for k in range(some):
                 to, step = (j + (taps - 1) * wide, -wide) if backwards else (j, wide)
                 # A square may write further, where the next numbers of the depth are yet to come.
-                further = count >= n and not backwards and (end - k) * taps >= n
-                if count < wide:
-                    panels[j : j + taps * wide] = 0
-                if taps == 1:
-                    copy(weight, i, 0, panels, j, 0, (1, count))
-                else:
-                    columns = max(taps, n) if further else taps
-                    turn(weight, i, taps, panels, to, step, (count, columns))
+                further = count >= n and not backwards and (some - k) * taps >= n
+                columns = max(taps, n) if further else taps
+                turn(weight, i, taps, panels, to, step, (count, columns))
+                i, j = i + rows * taps, j + taps * wide
 
 
 def _packed(weight, g, turned, jobs):

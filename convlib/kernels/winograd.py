@@ -27,17 +27,7 @@ from convlib import parallel, ranges
 from convlib.kernels.blocks import SHAPE, multiply, nought, put, share, take, together
 from convlib.kernels.product import turn, turned
 from convlib.kernels.simd import all_finite, compiled, inlined, lanes, lanes_of, load, primitive, store
-from convlib.kernels.tuning import (
-    FEW_PIECES,
-    MANY_PIECES,
-    OUTPUTS,
-    PART,
-    PIECE,
-    ROWS,
-    SECTIONS,
-    TILES,
-    VECTORS,
-)
+from convlib.kernels.tuning import FEW_PIECES, MANY_PIECES, OUTPUTS, PART, PIECE, ROWS, SECTIONS, TILES, VECTORS
 from convlib.transforms import winograd_matrices
 
 __all__ = ["POINTS", "N", "suits", "forward", "input_grad", "weight_grad"]
@@ -242,7 +232,7 @@ def _transform_images(images, s, matrix, rows, channels, seen, workspace):
             part = min(c // s.part, s.parts - 1)
             v = place + part * (s.points * s.apart - s.part)
             # as right factor, whole vectors are multiplied; as left factor, one number at a time
-            v += c if s.span == OUTPUTS else channel
+            v += (c if s.span == OUTPUTS else channel) - channels[0]
             _transform_rows(matrix, s, count, v, workspace)
         if s.look == _BY_PIXEL:
             for q in range(s.sizes, s.sizes + (end - begin) * s.width):
@@ -371,13 +361,13 @@ def _correlate(job, jobs, given, results, s, taps, workspace):
 
 
 @inlined
-def _weights_back(s, matrix, panel, place, grad_weight, workspace):
-    """Write the gradient of a panel of targets; tell whether it is finite."""
-    n, taps, finite = lanes(workspace), len(matrix[1]), True
-    line, count, lined = taps * n, s.sources * s.kernel, s.half + s.pieces * taps * n * n
+def _weights_back(s, matrix, panel, channels, place, grad_weight, workspace):
+    """Write the gradient of some sources and a panel of targets; tell whether it is finite."""
+    n, taps, finite, sources = lanes(workspace), len(matrix[1]), True, channels[1] - channels[0]
+    line, count, lined = taps * n, sources * s.kernel, s.half + s.pieces * taps * n * n
     for vector in range(panel * VECTORS, min((panel + 1) * VECTORS, -(-s.targets // n))):
-        for c in range(0, s.sources, n):
-            some, i = min(n, s.sources - c), place + (c * VECTORS + vector % VECTORS) * n
+        for c in range(0, sources, n):
+            some, i = min(n, sources - c), place + (c * VECTORS + vector % VECTORS) * n
             for a in range(s.pieces):
                 _carry(matrix, workspace,
                       (i + s.pieces * a * s.out_apart, s.out_apart, s.out_step),
@@ -386,8 +376,8 @@ def _weights_back(s, matrix, panel, place, grad_weight, workspace):
                 _carry(matrix, workspace, (s.half + b * n, line, s.pieces * line),
                       (lined + (c * s.kernel + b) * n, line, s.kernel * n), some)
         finite &= all_finite(workspace[lined : lined + count * n])
-        target = min(vector * n, s.targets - n) * count
-        turn(workspace, lined, n, grad_weight, target, count, (count, n))
+        target = (min(vector * n, s.targets - n) * s.sources + channels[0]) * s.kernel
+        turn(workspace, lined, n, grad_weight, target, s.sources * s.kernel, (count, n))
     return finite
 
 
@@ -396,25 +386,26 @@ def _weigh(job, jobs, given, results, plans, taps, workspace):
     """Compute the gradient of one job's sections of tiles, or panels where weights are many."""
     (images, flow), (grads, cells, flows, failed), (s, f) = given, results, plans
     wide, rows = VECTORS * lanes(flow), s.batch * s.tile_rows
-    panels = -(-s.targets // wide)
+    panels, parts = -(-s.targets // wide), max(1, s.sources // s.part)
     for section in range(job, s.sections if s.few else jobs, jobs):
         mine = (0, panels) if s.few else share(job, jobs, panels)
         first, last = share(section, s.sections, -(-rows // s.portion)) if s.few else (0, 1)
         for item in range(first, last):
             some = item * s.portion, min(rows, (item + 1) * s.portion)
-            _transform_images(images, s, (_CELLS, taps), some, (0, s.sources),
-                             cells[section], workspace)
             _transform_images(flow, f, (_FLOW, taps), some, (mine[0] * wide, mine[1] * wide),
                              flows[section], workspace)
-            sizes = s.points, s.sources, (some[1] - some[0]) * s.tile_columns
-            for panel in range(mine[0], mine[1]):
-                place = s.out_place + (panel * s.points * s.out_apart if s.few else 0)
-                left, right = (s.place, 1, s.step), (f.place + panel * wide, f.apart, f.step)
-                _multiply_pieces(workspace, s, left, right, place, sizes, item > first)
-                grad = grads[section if s.few else 0]
-                if item == last - 1 and not _weights_back(s, (_GRADIENT, taps), panel, place,
-                                                         grad, workspace):
-                    failed[job] = 1
+            for c in range(parts):
+                channels = c * s.part, (c + 1) * s.part if c < parts - 1 else s.sources
+                _transform_images(images, s, (_CELLS, taps), some, channels, cells[section], workspace)
+                sizes = s.points, channels[1] - channels[0], (some[1] - some[0]) * s.tile_columns
+                for panel in range(mine[0], mine[1]):
+                    place = s.out_place + (panel * s.points * s.out_apart if s.few else 0)
+                    right = f.place + (panel - mine[0]) * wide, f.apart, f.step
+                    _multiply_pieces(workspace, s, (s.place, 1, s.step), right, place, sizes, item > first)
+                    grad = grads[section if s.few else 0]
+                    if item == last - 1 and not _weights_back(s, (_GRADIENT, taps), panel, channels, place,
+                                                             grad, workspace):
+                        failed[job] = 1
 
 
 _SINGLE = np.dtype(np.float32)
@@ -501,31 +492,35 @@ def _order(g, direction):
 
 
 @lru_cache(maxsize=1024)
-def _weights_order(g):
+def _weights_order(g, jobs):
     """The plans of images and flow, and both as records; the room that a job needs."""
     s, taps = _plan(g, "forward"), g.kernel_height
     rows = ranges.inner(s.height, s.out_height, taps, s.top)
     all_rows, panels = g.batch * s.tile_rows, -(-s.targets // _WIDE) if s.few else 1
-    portion = s.portion if s.few else all_rows
-    (step, apart), flow = (_layout(portion * s.tile_columns, each) for each in s[5:7])
-    out_place, out_apart = s.points * (apart + flow[1]), _up(s.sources, ROWS) * _WIDE + N
+    # Half as many tiles, or channels, as in the forward pass: there are pieces of two factors.
+    part, portion, targets = s.sources, -(-s.portion // 2), s.targets
+    if not s.few:
+        part, portion, targets = PART // 2, all_rows, -(-s.targets // (_WIDE * jobs)) * _WIDE
+    some = s.sources - (max(1, s.sources // part) - 1) * part
+    (step, apart), flow = (_layout(portion * s.tile_columns, each) for each in (some, targets))
+    out_place, out_apart = s.points * (apart + flow[1]), _up(some, ROWS) * _WIDE + N
     half = out_place + s.points * out_apart * panels
     s = s._replace(look=_BY_CHANNEL, upper=rows[0][0], lower=rows[0][1], portion=portion,
                    sections=min(SECTIONS, -(-all_rows // portion)) if s.few else 1,
-                   step=step, apart=apart,
+                   part=part, step=step, apart=apart,
                    out_place=out_place, out_step=_WIDE, out_apart=out_apart)
     f = s._replace(span=OUTPUTS, sources=s.targets, part=s.targets, height=s.out_height,
                    width=s.out_width, top=0, left=0, look=_BY_SUM, upper=rows[1][0],
                    lower=rows[1][1], place=s.points * apart, step=flow[0], apart=flow[1])
     plans, records, ends = zip(*(_with_scratch(each, half) for each in (s, f)), strict=True)
-    back = (s.sources * s.kernel + N * s.pieces * taps) * N
+    back = (some * s.kernel + N * s.pieces * taps) * N
     return plans, records, max(*ends, half + back)
 
 
 def _images_at_once(g):
     """All images where the weights are few; else so many that their pieces fit into memory."""
     s = _plan(g, "forward")
-    size = s.points * s.tile_rows * s.tile_columns * (s.sources + s.targets)
+    size = s.points * s.tile_rows * s.tile_columns * (PART + s.targets)
     return g.batch if s.few else max(1, 4 * MANY_PIECES // size)
 
 
@@ -639,7 +634,7 @@ def weight_grad(input, grad_output, geometry, jobs):
 
 def _sum_up(input, grad_output, g, jobs):
     """Compute the gradient of the weights of a layer without dilation, or return None."""
-    (s, f), records, space = _weights_order(g)
+    (s, f), records, space = _weights_order(g, jobs)
     kernel, rows = (s.targets, s.sources, *g[5:7]), s.sections if s.few else jobs
     grads, failed = np.empty((s.sections, math.prod(kernel)), _SINGLE), np.zeros(jobs, _SINGLE)
     seen = [np.zeros((rows, 2 * _up(each.sources, N) * each.width), _SINGLE) for each in (s, f)]
