@@ -30,14 +30,21 @@ __all__ = []
 
 # Chapter "What your code read" (chapters/tracing.ipynb)
 
-def _missing_kind(names, found):
+def _missing_kind(products, found):
     """What to say of products that are not there at all."""
+    names = products.names
     if len(names) == 1 and _role_of(names[0]) == "bias":
         return _cause("The bias is missing: it is added nowhere.", "bias")
     if len(names) == 1:
         words = f"is there only in products; {names[0]} by itself, which should be added, is missing"
         inside = any(names[0] in other for other in found)
         return _cause(f"{names[0]} {words if inside else 'is nowhere in the result'}.", "general")
+    if any(len(other) > len(names) and set(names) <= set(other) for other in found):
+        return _cause(
+            f"{' * '.join(names)} is there only in longer products; by itself, as in "
+            f"{products.output(min(products.times))}, it is missing.",
+            "general",
+        )
     return _cause(f"There is no product of {' and '.join(names)} in the result.", "general")
 
 
@@ -55,7 +62,7 @@ def _other_kind(products, wanted, outputs):
         amount = f"the number {amounts.pop():.4g}" if len(amounts) == 1 else "a number"
         where = "every output" if len(products.times) == outputs else products.output(row)
         return _cause(
-            f"{amount} is added to {where} that does not come from the arguments.".capitalize(),
+            f"{amount} is added to {where}; it comes from none of the arrays.".capitalize(),
             "general",
         )
     lost = [set(kind) - set(names) for kind in wanted if len(kind) == 2 and set(names) < set(kind)]
@@ -165,7 +172,7 @@ def _by_kind(wanted, found, context):
                 causes.append(_plain_number(wanted[names], found.get(names)))
         elif names not in found:
             if not any(set(other) < set(names) for other in unweighted):
-                causes.append(_missing_kind(names, found))
+                causes.append(_missing_kind(wanted[names], found))
         elif names not in wanted:
             causes.append(_other_kind(found[names], wanted, math.prod(context.shape)))
         elif not _same(wanted[names].times, found[names].times):
@@ -230,7 +237,7 @@ def _other_shape(right, mine, arguments):
                 return _cause(
                     f"{words} The numbers are right, but the axes stand in the order {axes}.", "shape"
                 )
-        return _cut(right, mine, words)
+        return _unrepeated(right, mine, words) or _cut(right, mine, words)
     if mine.ndim == right.ndim + 1:
         return _one_axis_more(right, mine, words, arguments)
     for axis in range(right.ndim if right.ndim == mine.ndim + 1 else 0):
@@ -244,6 +251,8 @@ def _other_shape(right, mine, arguments):
                     ", the last," if index + 1 == right.shape[axis] else ""
                 )
                 return _cause(f"{words} Only the result for {which} is left of all.", "assign")
+    if cause := _repeated(right, mine, words):
+        return cause
     few = "An axis is missing: something is added up, or picked, that should be left."
     return _cause(
         f"{words} {few if mine.ndim < right.ndim else 'Axes are left that should be added up.'}", "axes"
@@ -272,8 +281,40 @@ def _one_axis_more(right, mine, words, arguments):
     return _cause(f"{words} One axis is left too many: it should have been added up.", "axes")
 
 
+def _repeated(right, mine, words):
+    """The right numbers, each several times along axes that should not be there."""
+    for axes in itertools.combinations(range(mine.ndim), max(0, mine.ndim - right.ndim)):
+        first = tuple(slice(1) if axis in axes else slice(None) for axis in range(mine.ndim))
+        if not axes or not right.size or mine[first].size != right.size:
+            continue
+        whole = np.broadcast_to(mine[first], mine.shape)
+        if _equal(mine[first].reshape(right.shape), right) and _equal(whole, mine):
+            return _cause(
+                f"{words} The numbers are right, but each stands there {mine.size // right.size} times: your "
+                f"result should not have the axes {_listed(map(str, axes))}.",
+                "axes",
+            )
+    return None
+
+
+def _unrepeated(right, mine, words):
+    """The right numbers, each once where it should stand several times in a row."""
+    lengths = list(zip(right.shape, mine.shape, strict=True))
+    if not mine.size or any(wanted % length or wanted > length == 1 for wanted, length in lengths):
+        return None
+    times = [wanted // length for wanted, length in lengths]
+    repeated = mine
+    for axis, count in enumerate(times):
+        repeated = repeated.repeat(count, axis=axis)
+    if not _equal(repeated, right):
+        return None
+    along = _listed(f"{count} times along axis {axis}" for axis, count in enumerate(times) if count > 1)
+    return _cause(f"{words} Each number of yours should stand there {along}.", "axes")
+
+
 def _cut(right, mine, words):
     """A result that is a part of the right one, or that holds it."""
+    window = any(len(product) > 1 for value in right.flat for product in terms_of(value))
     reach = [range(-4, 5) if mine.shape[axis] != right.shape[axis] else (0,) for axis in range(mine.ndim)]
     for offset in sorted(itertools.product(*reach), key=lambda far: sum(map(abs, far))):
         first, second = [], []
@@ -284,7 +325,7 @@ def _cut(right, mine, words):
         part = mine[tuple(first)]
         if part.shape == tuple(map(min, mine.shape, right.shape)) and _equal(part, right[tuple(second)]):
             here, there = ([one.start for one in slices] for slices in (first, second))
-            return _cause(f"{words} {_cut_words(part.size == mine.size, here, there)}", "border")
+            return _cause(f"{words} {_cut_words(part.size == mine.size, here, there, window)}", "border")
     for stride, (large, small) in itertools.product((2, 3, 4), ((mine, right), (right, mine))):
         thinned = large[..., ::stride, ::stride] if large.ndim > 1 else large[::stride]
         if small.size and _equal(thinned[tuple(map(slice, small.shape))], small):
@@ -297,8 +338,8 @@ def _cut(right, mine, words):
     return None
 
 
-def _cut_words(smaller, here, there):
-    """What a result of another size is."""
+def _cut_words(smaller, here, there, window):
+    """What a result of another size is; a formula without a window knows no padding."""
     if here == there:
         return (
             "What is there is right, but the end is missing: does a loop end too early?"
@@ -306,6 +347,8 @@ def _cut_words(smaller, here, there):
             else ("It goes on where the right one ends: does a loop end too late?")
         )
     stands = f"your output{_index(here)} is what belongs to output{_index(there)}"
+    if not window:
+        return f"{'A part of it is missing' if smaller else 'It is too large'}: {stands}."
     if smaller:
         return f"The border is missing: {stands}. Are the zeros outside (the padding) missing?"
     return f"It is too large: {stands}. Are there more zeros outside than the padding says?"
