@@ -102,3 +102,16 @@ def test_a_known_mistake_is_named_where_the_cases_can_tell(label):
         assert verdict.said[0] not in others
         named += [mistake.name] if verdict.said[0] == mistake.sentence else []
     assert len(named) > wrong / 2
+
+
+def test_a_way_of_its_own_for_one_tap_is_tried_with_padding():
+    right = right_function(RECORDS["ex-choosing-project"])
+
+    def engine(x, weight, bias, stride, padding, groups):
+        if weight.shape[2:] == (1, 1) and groups == 1:
+            cells = x[:, :, ::stride, ::stride]
+            return np.einsum("kc,nchw->nkhw", weight[:, :, 0, 0], cells) + bias[:, np.newaxis, np.newaxis]
+        return right(x, weight, bias, stride, padding, groups)
+
+    verdict = check.check("ex-choosing-project", engine)
+    assert verdict.state == "wrong" and "The border is missing" in verdict.said[0]
