@@ -4,6 +4,7 @@ import gzip
 import json
 import re
 import sys
+from collections import Counter
 from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
@@ -51,6 +52,7 @@ class Page(HTMLParser):
         self.requests = []  # addresses the browser fetches by itself
         self.links = []  # addresses of <a>
         self.anchors = {""}  # where a #fragment can lead; the empty one is the top
+        self.ids = []
         self.unnamed = []  # pictures that say nothing to those who cannot see them
         self.classes = set()
         self.badges = []  # pairs: the badge's text, the code below it
@@ -67,6 +69,7 @@ class Page(HTMLParser):
     def handle_starttag(self, tag, attributes):
         values = {name: value or "" for name, value in attributes}
         self.anchors |= {values[name] for name in ("id", "name") if name in values}
+        self.ids += [values["id"]] if "id" in values else []
         self.classes |= set(values.get("class", "").split())
         self.requests += requests_of(tag, values)
         if tag == "script" and "src" in values and not {"defer", "async"} & values.keys():
@@ -227,6 +230,18 @@ def test_every_link_within_the_book_leads_somewhere(name):
 
 def test_every_picture_says_what_it_shows(page):
     assert page.unnamed == []
+
+
+def test_no_id_stands_twice_on_a_page(page):
+    assert [name for name, count in Counter(page.ids).items() if count > 1] == []
+
+
+def test_plots_keep_the_ids_that_they_need_and_share_none():
+    plot = ('<svg><g id="figure_1"><g id="patch_1"/><path id="m1"/><clipPath id="p2"/>'
+            '<use xlink:href="#m1" clip-path="url(#p2)" fill="#0072b2"/></g></svg>')
+    assert extension.with_own_ids(plot, 3) == (
+        '<svg><g><g/><path id="m1-3"/><clipPath id="p2-3"/>'
+        '<use xlink:href="#m1-3" clip-path="url(#p2-3)" fill="#0072b2"/></g></svg>')
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)

@@ -489,7 +489,7 @@ _MAX_POOL_GRAD = tuple(Mistake("max_pool2d_grad", *row) for row in (
      "If a number that is not the largest moves a little, does the output move?"),
     ("flow to the first place",
      _shared(lambda windows: _fitted(np.ones_like(windows[..., :1, :1]), *windows.shape[-2:])),
-     "The flow always goes to the upper left number of the window, whoever is the largest.",
+     "The flow always goes to the upper left number of the window, whichever is the largest.",
      "Where has the largest number stood? The way back must find this place again."),
     ("flow to the smallest", lambda image, kernel_size, grad_output:
         right.max_pool2d_grad(-image, kernel_size, grad_output),

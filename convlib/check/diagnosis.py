@@ -90,7 +90,7 @@ def _before_numbers(mine, wanted, arguments):
     for name, value in arguments.items():
         as_it_was = isinstance(value, np.ndarray) and np.array_equal(value, wanted.arguments[name])
         if as_it_was and not np.array_equal(value, mine.arguments[name]):
-            words = f"Your function changes its argument {name}: whoever calls it finds other numbers there"
+            words = f"Your function changes its argument {name}: its caller finds other numbers there"
             return _cause(f"{words} afterwards.", "arguments")
     return None
 

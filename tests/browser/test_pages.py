@@ -126,6 +126,14 @@ def test_a_wide_formula_is_no_stop_where_it_fits(visit):
     assert page.locator(".math .display").count() and not page.locator(".math [tabindex]").count()
 
 
+@pytest.mark.parametrize("chapter, figure", [("the_layer", "fig-tmp-left"), ("biases", "fig-real-flow"),
+                                             ("weights", "fig-weight-by-hand")])
+def test_three_grids_stand_side_by_side(visit, chapter, figure):
+    page, _ = visit(f"chapters/{chapter}.html")
+    tops = page.locator(f"#{figure} svg").evaluate_all("(all) => all.map((each) => each.getBoundingClientRect().top)")
+    assert len(tops) == 3 and len(set(tops)) == 1
+
+
 def test_print_is_black_on_white_from_the_dark_theme(visit):
     page, _ = visit("chapters/one_kernel.html", "dark")
     colours = "(node) => [getComputedStyle(node).backgroundColor, getComputedStyle(node).color]"

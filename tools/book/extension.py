@@ -6,6 +6,8 @@ page of all names), downloads (the notebooks that a page offers).
 """
 
 import json
+import re
+from itertools import count
 
 import downloads
 import finding
@@ -68,6 +70,32 @@ def badge(app, docname, module):
     return nodes.paragraph("", "", nodes.Text("goes into "), label, classes=["export-badge"])
 
 
+# How matplotlib begins each of its drawings, and how parts of one refer to others.
+PLOT = re.compile(r'<svg\b(?:(?!</svg>).)*?<g id="figure_1">.*?</svg>', re.DOTALL)
+REFERENCE = re.compile(r'(\bhref="#|url\(#)([\w.-]+)')
+# What Sphinx's exercises call their insides, all alike.
+SAME_FOR_ALL = {"exercise-content", "solution-content"}
+
+
+def keep_ids_apart(app, doctree, docname):
+    """On a page with two plots, or two exercises, some ids would stand twice."""
+    numbers = count(1)
+    for node in list(doctree.findall(nodes.raw)):
+        if PLOT.search(node.astext()):
+            text = PLOT.sub(lambda plot: with_own_ids(plot[0], next(numbers)), node.astext())
+            node.replace_self(nodes.raw("", text, **node.attributes))
+    for node in doctree.findall(nodes.section):
+        if SAME_FOR_ALL & set(node["ids"]):
+            node["ids"] = []
+
+
+def with_own_ids(plot, number):
+    """A plot with only those ids that something in it refers to, and a number behind each."""
+    wanted = {found[2] for found in REFERENCE.finditer(plot)}
+    plot = re.sub(r' id="([^"]*)"', lambda found: f' id="{found[1]}-{number}"' if found[1] in wanted else "", plot)
+    return REFERENCE.sub(rf"\g<0>-{number}", plot)
+
+
 def drop_empty_heads(app, doctree):
     """A Markdown table has a head, even an empty one; a reader of tables announces it."""
     for head in list(doctree.findall(nodes.thead)):
@@ -95,4 +123,5 @@ def setup(app):
     app.connect("config-inited", show_title_beside_logo)
     app.connect("doctree-read", drop_empty_heads)
     app.connect("doctree-resolved", badge_exported_cells)
+    app.connect("doctree-resolved", keep_ids_apart)
     return {"parallel_read_safe": True, "parallel_write_safe": False}
