@@ -309,7 +309,7 @@ def _unrepeated(right, mine, words):
     if not _equal(repeated, right):
         return None
     along = _listed(f"{count} times along axis {axis}" for axis, count in enumerate(times) if count > 1)
-    return _cause(f"{words} Each number of yours should stand there {along}.", "axes")
+    return _cause(f"{words} Each number of yours should stand there {along}.", "shape")
 
 
 def _cut(right, mine, words):
@@ -325,7 +325,10 @@ def _cut(right, mine, words):
         part = mine[tuple(first)]
         if part.shape == tuple(map(min, mine.shape, right.shape)) and _equal(part, right[tuple(second)]):
             here, there = ([one.start for one in slices] for slices in (first, second))
-            return _cause(f"{words} {_cut_words(part.size == mine.size, here, there, window)}", "border")
+            return _cause(
+                f"{words} {_cut_words(part.size == mine.size, here, there, window)}",
+                "border" if window else "shape",
+            )
     for stride, (large, small) in itertools.product((2, 3, 4), ((mine, right), (right, mine))):
         thinned = large[..., ::stride, ::stride] if large.ndim > 1 else large[::stride]
         if small.size and _equal(thinned[tuple(map(slice, small.shape))], small):
