@@ -899,6 +899,20 @@ def learned(kernel, x, target, sign=-1, bias=3):
     return kernel + sign * 0.5 * gradient
 
 
+def one_tap(image, weight, u=0, v=1, seen=None):
+    r, s = seen or (u, v)
+    rows, columns = image.shape[1] - 1, image.shape[2] - 1
+    part = image[:, r : r + rows, s : s + columns].reshape(len(image), -1)
+    return (weight[:, :, u, v] @ part).reshape(-1, rows, columns)
+
+
+def both_passes(image, down, along):
+    rows, columns = image.shape[0] - len(down) + 1, image.shape[1] - len(along) + 1
+    between = sum(down[u] * image[u : u + rows] for u in range(len(down)))
+    return sum(along[v] * between[:, v : v + columns] for v in range(len(along)))
+
+
+TAPPED = {"image": numbers(2, 4, 5), "weight": numbers(3, 2, 2, 2)}
 LEARNED = {"kernel": numbers(4), "x": numbers(4, seed=1), "target": numbers(4, seed=2)}
 WORDS = [  # a right function, an answer, arguments, what is said, what is not said, a word of the hint or nothing
     (learned, lambda kernel, x, target: learned(kernel, x, target, sign=1), LEARNED,
@@ -918,6 +932,20 @@ WORDS = [  # a right function, an answer, arguments, what is said, what is not s
     (lambda x: x.T * 1, lambda x: x * 1, {"x": numbers(4, 4)}, "transposed", "shift", "first column"),
     (lambda x, w: (x * w).sum(), lambda x, w: 2 * (x * w).sum(), {"x": numbers(4), "w": numbers(4, seed=1)},
      "counted twice", "Besides", ""),
+    (one_tap, lambda image, weight: sum(one_tap(image, weight, u, v) for u, v in np.ndindex(2, 2)), TAPPED,
+     "There are products too many, those with row 1 of weight and column 0 of weight", "moves by", "loop"),
+    (one_tap, lambda image, weight: one_tap(image, weight, seen=(1, 0)), TAPPED,
+     "The part of image that is read lies 1 row too far down and 1 column too far to the left.", "part of weight", ""),
+    (both_passes, lambda image, down, along: both_passes(image, down[::-1], along[::-1]),
+     {"image": numbers(5, 5), "down": numbers(3), "along": numbers(2)}, "along are read in reverse", "np.roll", ""),
+    (lambda grad_output: grad_output.repeat(2, axis=0), lambda grad_output: grad_output, {"grad_output": numbers(3)},
+     "It holds only every second number of the right one", "window", ""),
+    (lambda grad_output: grad_output * 1, lambda grad_output: np.append(5, grad_output), {"grad_output": numbers(3)},
+     "It is too large: your output[1] is what belongs to output[0].", "padding", ""),
+    (lambda d: d.repeat(2, axis=1).repeat(2, axis=2), lambda d: d.repeat(2, axis=0).repeat(2, axis=1),
+     {"d": numbers(1, 4, 2)}, "It is too large along one axis and too small along another", "padding", ""),
+    (lambda values, flow: np.where(values > 0, flow, 0), lambda values, flow: values + 1,
+     {"values": np.arange(1.0, 4), "flow": numbers(3)}, "that does not come from flow.", "from the arguments", ""),
 ]
 
 

@@ -54,10 +54,9 @@ def _other_kind(products, wanted, outputs):
         amounts = set(products.times.values())
         amount = f"the number {amounts.pop():.4g}" if len(amounts) == 1 else "a number"
         where = "every output" if len(products.times) == outputs else products.output(row)
-        return _cause(
-            f"{amount} is added to {where} that does not come from the arguments.".capitalize(),
-            "general",
-        )
+        sources = " or ".join(sorted({name for kind in wanted for name in kind}))
+        words = f"{amount} is added to {where} that does not come from"
+        return _cause(f"{words[0].upper()}{words[1:]} {sources}.", "general")
     lost = [set(kind) - set(names) for kind in wanted if len(kind) == 2 and set(names) < set(kind)]
     if len(names) == 1 and lost:
         return _cause(
@@ -275,6 +274,7 @@ def _one_axis_more(right, mine, words, arguments):
 def _cut(right, mine, words):
     """A result that is a part of the right one, or that holds it."""
     reach = [range(-4, 5) if mine.shape[axis] != right.shape[axis] else (0,) for axis in range(mine.ndim)]
+    handed_on = _is_handed_on(right)
     for offset in sorted(itertools.product(*reach), key=lambda far: sum(map(abs, far))):
         first, second = [], []
         for far, length, wanted in zip(offset, mine.shape, right.shape, strict=True):
@@ -284,11 +284,15 @@ def _cut(right, mine, words):
         part = mine[tuple(first)]
         if part.shape == tuple(map(min, mine.shape, right.shape)) and _equal(part, right[tuple(second)]):
             here, there = ([one.start for one in slices] for slices in (first, second))
-            return _cause(f"{words} {_cut_words(part.size == mine.size, here, there)}", "border")
+            size = "small" if part.size == mine.size else "large" if part.size == right.size else "both"
+            look = "shape" if size == "both" else "border"
+            return _cause(f"{words} {_cut_words(size, here, there, handed_on)}", look)
     for stride, (large, small) in itertools.product((2, 3, 4), ((mine, right), (right, mine))):
         thinned = large[..., ::stride, ::stride] if large.ndim > 1 else large[::stride]
         if small.size and _equal(thinned[tuple(map(slice, small.shape))], small):
             moves = (1, stride) if large is mine else (stride, 1)
+            if handed_on:
+                return _cause(f"{words} {_thinned_words(stride, large is mine)}", "shape")
             return _cause(
                 f"{words} From one output to the next, the window moves by {moves[0]}, and should move by "
                 f"{moves[1]}.",
@@ -297,18 +301,37 @@ def _cut(right, mine, words):
     return None
 
 
-def _cut_words(smaller, here, there):
-    """What a result of another size is."""
+def _is_handed_on(output):
+    """Whether a result holds a flow or a gradient and nothing else: no window has made it."""
+    products = {product for value in output.flat for product in terms_of(value) if product}
+    flows = [len(product) == 1 and _role_of(product[0].name) in ("flow", "same") for product in products]
+    return bool(flows) and all(flows)
+
+
+def _cut_words(size, here, there, handed_on):
+    """What a result of another size is: too small, too large, or both."""
+    stands = f"your output{_index(here)} is what belongs to output{_index(there)}"
+    if size == "both":
+        return f"It is too large along one axis and too small along another: {stands}."
     if here == there:
         return (
             "What is there is right, but the end is missing: does a loop end too early?"
-            if smaller
+            if size == "small"
             else ("It goes on where the right one ends: does a loop end too late?")
         )
-    stands = f"your output{_index(here)} is what belongs to output{_index(there)}"
-    if smaller:
-        return f"The border is missing: {stands}. Are the zeros outside (the padding) missing?"
-    return f"It is too large: {stands}. Are there more zeros outside than the padding says?"
+    if size == "small":
+        zeros = "" if handed_on else " Are the zeros outside (the padding) missing?"
+        return f"The border is missing: {stands}.{zeros}"
+    zeros = "" if handed_on else " Are there more zeros outside than the padding says?"
+    return f"It is too large: {stands}.{zeros}"
+
+
+def _thinned_words(stride, too_many):
+    """What a result is that holds one number for several of the right one, or several for one."""
+    each = {2: "second", 3: "third", 4: "fourth"}[stride]
+    if too_many:
+        return f"Every {each} number of it, along each of the last axes, is right; the others are too many."
+    return f"It holds only every {each} number of the right one, along each of the last axes."
 
 
 def _rearranged(right, mine, letters):
