@@ -118,3 +118,32 @@ def in_whole_numbers(grad_output):
 ])
 def test_what_readers_got_past_the_cases_once_is_refused(label, function):
     assert check.check(label, function, keep=False).state == "wrong"
+
+
+def test_a_way_of_its_own_for_one_tap_is_tried_with_padding():
+    right = right_function(RECORDS["ex-choosing-project"])
+
+    def engine(x, weight, bias, stride, padding, groups):
+        if weight.shape[2:] == (1, 1) and groups == 1:
+            cells = x[:, :, ::stride, ::stride]
+            return np.einsum("kc,nchw->nkhw", weight[:, :, 0, 0], cells) + bias[:, np.newaxis, np.newaxis]
+        return right(x, weight, bias, stride, padding, groups)
+
+    verdict = check.check("ex-choosing-project", engine)
+    assert verdict.state == "wrong" and "The border is missing" in verdict.said[0]
+
+
+def test_the_axes_of_two_grids_of_steps_are_no_batch():
+    def block_sums(left, right, bias):
+        return sum(bias[:, np.newaxis] + np.outer(*each) for each in zip(left, right, strict=True))
+
+    said = check.check("ex-block-sums", block_sums).said
+    assert said[0] == "The bias is added 4 times. It should be added once."
+
+
+def test_what_two_slips_could_have_done_is_laid_to_both():
+    def exchanged(image, grad_output):
+        return grad_output.reshape(len(grad_output), -1) @ image.T.reshape(-1, len(image))
+
+    said = check.check("ex-back-code", exchanged).said
+    assert said[0].startswith("Rows and columns of image, or those of grad_output, are swapped.")

@@ -198,6 +198,8 @@ def _swapped(view, axes):
     }
     if kernel and len(signs) == 2:
         return _cause("The kernel is turned by a quarter of a turn.", "turn")
+    if whose not in (view.name, "output") and not kernel and [set(each) for each in mine] == moved:
+        whose = f"{view.name}, or those of {whose},"  # nothing else is in the formulas: both would do it
     return _cause(f"Rows and columns of {'the kernel' if kernel else whose} are swapped.", "swap")
 
 
@@ -438,8 +440,10 @@ _COUNTS = {
 def _sizes(letters, arguments):
     """The sizes that a result may be multiplied or divided by."""
     size = {}
+    grids = [name for name in arguments if _role_of(name) == "input" and len(letters.get(name, "")) > 1]
+    unknown = grids if len(grids) > 1 else []  # of two inputs nobody knows what their axes count
     for name, word in letters.items():
-        if name in arguments:
+        if name in arguments and name not in unknown:
             size.update(zip(word, arguments[name].shape, strict=False))
     found = [
         Size(math.prod(map(size.get, key)), words)

@@ -497,8 +497,7 @@ def _weights_order(g, jobs):
     s, taps = _plan(g, "forward"), g.kernel_height
     rows = ranges.inner(s.height, s.out_height, taps, s.top)
     all_rows, panels = g.batch * s.tile_rows, -(-s.targets // _WIDE) if s.few else 1
-    # Half as many tiles, or channels, as in the forward pass: there are pieces of two factors.
-    part, portion, targets = s.sources, -(-s.portion // 2), s.targets
+    part, portion, targets = s.sources, -(-s.portion // 2), s.targets  # half: two factors have pieces
     if not s.few:
         part, portion, targets = PART // 2, all_rows, -(-s.targets // (_WIDE * jobs)) * _WIDE
     some = s.sources - (max(1, s.sources // part) - 1) * part

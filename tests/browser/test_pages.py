@@ -152,6 +152,23 @@ def test_print_is_black_on_white_from_the_dark_theme(visit):
     page.wait_for_function("() => document.documentElement.dataset.theme === 'dark'")
 
 
+def test_a_badge_is_printed_on_the_page_of_its_code(visit):
+    page, _ = visit("chapters/one_kernel.html")
+    badge = page.locator("p.export-badge").first
+    page.emulate_media(media="print")
+    assert badge.evaluate("(node) => getComputedStyle(node).breakAfter") == "avoid"
+
+
+@pytest.mark.parametrize("look", ("light", "phone"))
+def test_the_front_page_shows_where_to_start_before_anything_is_scrolled(visit, look):
+    page, _ = visit("chapters/introduction.html", look)
+    start = page.locator("article a", has_text="Start with one kernel, one neuron")
+    box = start.bounding_box()
+    assert box["y"] + box["height"] < page.viewport_size["height"] and box["height"] >= 24
+    start.click()
+    assert page.url.endswith("/one_kernel.html")
+
+
 def test_a_fold_is_opened_by_keyboard_and_by_a_link_to_what_it_holds(visit):
     page, _ = visit("chapters/one_kernel.html")
     fold = page.locator("details.hide").first
