@@ -476,6 +476,27 @@ def test_a_false_alarm_is_said():
     grade = grade_test(too_strict, "relu")
     assert grade.state == "wrong" and grade.missed == ()
     assert str(grade).startswith("A false alarm: the right relu does not pass. AssertionError: it should be 1")
+    assert "`assert relu(np.array([-1.0, 2.0])).tolist() == [0, 1]" in str(grade)
+
+
+def test_a_false_alarm_without_a_message_names_its_line():
+    def too_strict(relu):
+        found = relu(np.array([-1.0, 2.0]))
+        assert found.size == 3
+
+    line = too_strict.__code__.co_firstlineno + 2
+    sentence = "A false alarm: the right relu does not pass. AssertionError"
+    assert grade_test(too_strict, "relu").sentence.startswith(sentence)
+    assert grade_test(too_strict, "relu").sentence.endswith(f" (line {line}: `assert found.size == 3`)")
+
+
+def test_a_test_that_returns_false_is_told_to_raise():
+    def polite(relu):
+        return (relu(np.array([-1.0, 2.0])) == [0, 2]).all()
+
+    grade = grade_test(polite, "relu")
+    assert grade.state == "wrong" and "must raise an error" in grade.sentence
+    assert "must raise" not in grade_test(lambda relu: print(relu(np.ones(1))), "relu").sentence
 
 
 @pytest.mark.parametrize("problem", PROBLEMS)

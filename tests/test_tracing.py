@@ -914,6 +914,41 @@ def both_passes(image, down, along):
 
 TAPPED = {"image": numbers(2, 4, 5), "weight": numbers(3, 2, 2, 2)}
 LEARNED = {"kernel": numbers(4), "x": numbers(4, seed=1), "target": numbers(4, seed=2)}
+def test_a_mark_at_a_wrong_place_has_not_been_moved_by_a_rule():
+    def marks(image, row=1, column=1):
+        found = (image > 100).astype(int)  # nothing here
+        found[row, column] = 1
+        return found
+
+    def many(image):
+        return (image > np.median(image)).astype(int)
+
+    image = numbers(5, 6)
+    finding = diagnose(lambda image: marks(image, 3, 4), marks, {"image": image})  # the middle, turned
+    assert "numbers alone" in finding.sentence and "turned" not in finding.sentence
+    finding = diagnose(lambda image: many(image)[::-1, ::-1], many, {"image": image})
+    assert "turned by half a turn" in finding.sentence
+
+
+def blocks(flow):
+    return flow.repeat(2, axis=0).repeat(2, axis=1)
+
+
+def corners(flow):
+    found = np.zeros((2 * flow.shape[0], 2 * flow.shape[1]), dtype=int)
+    found[::2, ::2] = flow
+    return found
+
+
+def convolution(channel, kernel):
+    return reference.correlate2d(channel, kernel[::-1, ::-1], padding=1)
+
+
+def with_bias(kernel, x, bias_learns=True, bias=3):
+    told = kernel * x + bias * x
+    return np.array([*(told * x), told.sum() if bias_learns else bias])
+
+
 WORDS = [  # a right function, an answer, arguments, what is said, what is not said, a word of the hint or nothing
     (learned, lambda kernel, x, target: learned(kernel, x, target, sign=1), LEARNED,
      "The products kernel * x * x, target * x and x have the other sign: is there a + in place of a -, or the other "
@@ -926,6 +961,28 @@ WORDS = [  # a right function, an answer, arguments, what is said, what is not s
     (lambda grad_output: grad_output.sum(axis=1), lambda grad_output: (grad_output**2).sum(axis=1),
      {"grad_output": numbers(3, 4)}, "grad_output is squared, and should not be: output[0] holds", "Besides", ""),
     (lambda x: np.stack([x, x]), lambda x: x[None], {"x": numbers(3, 4)}, "the end is missing", "[0, 0, 0]", ""),
+    (blocks, lambda flow: flow.repeat(2, axis=0), {"flow": numbers(3, 2)},
+     "Each number of yours should stand there 2 times along axis 1.", "padding", ""),
+    (blocks, lambda flow: flow, {"flow": numbers(3, 2)}, "2 times along axis 0 and 2 times along axis 1", "missing",
+     ""),
+    (blocks, corners, {"flow": numbers(3, 2)},
+     "flow is not added in rows 1, 3 and 5 of the output and columns 1 and 3 of the output.", "number", ""),
+    (lambda values: values[2:] - values[:-2], lambda values: np.gradient(2 * values), {"values": numbers(7)},
+     "It is too large: your output[1] is what belongs to output[0].", "padding", ""),
+    (lambda values: values[2:] - values[:-2], lambda values: (values[2:] - values[:-2])[1:-1], {"values": numbers(9)},
+     "A part of it is missing: your output[0] is what belongs to output[1].", "padding", ""),
+    (convolution, lambda channel, kernel: reference.correlate2d(channel, kernel, padding=1),
+     {"channel": numbers(5, 4), "kernel": numbers(3, 3, seed=1)}, "the kernel must be turned by half a turn",
+     "on the way back", ""),
+    (lambda flow: flow.sum(axis=(1, 2)), lambda flow: np.repeat(flow.sum(axis=(1, 2)), 2).reshape(3, 2, 1, 1),
+     {"flow": numbers(3, 4, 2)}, "each stands there 2 times: your result should not have the axes 1, 2 and 3.",
+     "added up", ""),
+    (with_bias, lambda kernel, x: with_bias(kernel, x, bias_learns=False),
+     {"kernel": numbers(4), "x": numbers(4, seed=1)},
+     "kernel * x is there only in longer products; by itself, as in output[4], it is missing.", "no product", ""),
+    (with_bias, lambda kernel, x: with_bias(kernel, x, bias_learns=False),
+     {"kernel": numbers(4), "x": numbers(4, seed=1)},
+     "The number 3 is added to output[4]; it does not come from kernel or x.", "arguments", ""),
     (lambda x: x[1:4] * 1, lambda x: x[2:5] * 1, {"x": numbers(6)}, "1 column too far to the right", "row",
      "Put 0 for each index"),
     (lambda x: x[::-1] * 1, lambda x: x * 1, {"x": numbers(6)}, "in reverse order", "row", "first number"),
@@ -939,13 +996,13 @@ WORDS = [  # a right function, an answer, arguments, what is said, what is not s
     (both_passes, lambda image, down, along: both_passes(image, down[::-1], along[::-1]),
      {"image": numbers(5, 5), "down": numbers(3), "along": numbers(2)}, "along are read in reverse", "np.roll", ""),
     (lambda grad_output: grad_output.repeat(2, axis=0), lambda grad_output: grad_output, {"grad_output": numbers(3)},
-     "It holds only every second number of the right one", "window", ""),
+     "Each number of yours should stand there 2 times along axis 0.", "window", ""),
     (lambda grad_output: grad_output * 1, lambda grad_output: np.append(5, grad_output), {"grad_output": numbers(3)},
      "It is too large: your output[1] is what belongs to output[0].", "padding", ""),
     (lambda d: d.repeat(2, axis=1).repeat(2, axis=2), lambda d: d.repeat(2, axis=0).repeat(2, axis=1),
      {"d": numbers(1, 4, 2)}, "It is too large along one axis and too small along another", "padding", ""),
     (lambda values, flow: np.where(values > 0, flow, 0), lambda values, flow: values + 1,
-     {"values": np.arange(1.0, 4), "flow": numbers(3)}, "that does not come from flow.", "from the arguments", ""),
+     {"values": np.arange(1.0, 4), "flow": numbers(3)}, "it does not come from flow.", "from the arguments", ""),
 ]
 
 

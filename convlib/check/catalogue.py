@@ -7,6 +7,7 @@ this module.
 """
 
 import copy
+import traceback
 from collections.abc import Callable
 from itertools import combinations
 from types import SimpleNamespace
@@ -915,6 +916,13 @@ def _complaint(test, function):
     return None
 
 
+def _where(test, error):
+    """The line of a test in which it has stopped; empty if the test is not written in Python."""
+    file = getattr(getattr(test, "__code__", None), "co_filename", None)
+    lines = [each for each in traceback.extract_tb(error.__traceback__) if each.filename == file]
+    return f" (line {lines[-1].lineno}: `{lines[-1].line}`)" if lines and lines[-1].line else ""
+
+
 def grade_test(test, problem):
     """Grade a test by the mistakes that it catches.
 
@@ -951,9 +959,11 @@ def grade_test(test, problem):
     if alarm is None and not calls:
         return Grade("not attempted", "Not attempted yet: the test never calls the function it is given.")
     if alarm is not None:
-        reason = f"{type(alarm).__name__}: {alarm}"
-        return Grade("wrong", f"A false alarm: the right {problem} does not pass. {reason}")
+        reason = f"{type(alarm).__name__}: {alarm}".removesuffix(": ")
+        return Grade("wrong", f"A false alarm: the right {problem} does not pass. {reason}{_where(test, alarm)}")
     missed = tuple(each for each in mistakes if _complaint(test, each.function) is None)
     count = f"{len(mistakes) - len(missed)} of {len(mistakes)}"
     caught = f"The right {problem} passes; {count} mistakes are caught."
+    if missed and isinstance(test(watched), (bool, np.bool_)):
+        caught += " Your test returns True or False, which nobody reads: it must raise an error, as `assert` does."
     return Grade("wrong", f"{caught} These get through:", missed) if missed else Grade("right", caught)

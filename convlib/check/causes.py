@@ -155,7 +155,7 @@ def _turned(view, axes):
     if any(_role_of(owner) == "weight" for owner in owners):
         backward = any(factor < 0 for _, factor in view.wanted[axes[0]].factors)
         words = (
-            f"on the way back the kernel must be {way}"
+            f"{'on the way back ' * (_role_of(view.name) == 'flow')}the kernel must be {way}"
             if backward
             else f"the kernel is {way}, and should not be"
         )

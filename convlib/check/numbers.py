@@ -53,6 +53,9 @@ def _moved_numbers(found, expected, arguments):
     """The right numbers at other places."""
     axes = range(expected.ndim)
     ways = {}
+    _, counts = np.unique(expected, return_counts=True)
+    if len(counts) == 2 and counts.min() < 4:
+        return None  # a few marks on an even ground: they need not have been moved
     for first, second in itertools.combinations(axes, 2):
         ways[f"has its axes {first} and {second} swapped (it is transposed)"] = expected.swapaxes(
             first, second

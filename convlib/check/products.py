@@ -74,6 +74,8 @@ def _letters_of(output, arguments):
         letters.update({name: "xyz"[n % 3] for n, name in enumerate(names) if arrays.get(name) == 1})
     roles = tuple(sorted({_role_of(name) for name in names}))
     result = _RESULT.get(roles)
+    if result == "bias" and 1 < output.ndim == arrays[names[0]]:
+        result = "input"  # handed back to a grid
     if len(names) == 1 and arguments[names[0]].shape == output.shape:
         result = None  # it is passed on, not added up
     letters["output"] = _word(table, result, output.ndim) if result else _like(output, arguments, letters)

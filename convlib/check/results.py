@@ -30,14 +30,21 @@ __all__ = []
 
 # Chapter "What your code read" (chapters/tracing.ipynb)
 
-def _missing_kind(names, found):
+def _missing_kind(products, found):
     """What to say of products that are not there at all."""
+    names = products.names
     if len(names) == 1 and _role_of(names[0]) == "bias":
         return _cause("The bias is missing: it is added nowhere.", "bias")
     if len(names) == 1:
         words = f"is there only in products; {names[0]} by itself, which should be added, is missing"
         inside = any(names[0] in other for other in found)
         return _cause(f"{names[0]} {words if inside else 'is nowhere in the result'}.", "general")
+    if any(len(other) > len(names) and set(names) <= set(other) for other in found):
+        return _cause(
+            f"{' * '.join(names)} is there only in longer products; by itself, as in "
+            f"{products.output(min(products.times))}, it is missing.",
+            "general",
+        )
     return _cause(f"There is no product of {' and '.join(names)} in the result.", "general")
 
 
@@ -55,8 +62,8 @@ def _other_kind(products, wanted, outputs):
         amount = f"the number {amounts.pop():.4g}" if len(amounts) == 1 else "a number"
         where = "every output" if len(products.times) == outputs else products.output(row)
         sources = " or ".join(sorted({name for kind in wanted for name in kind}))
-        words = f"{amount} is added to {where} that does not come from"
-        return _cause(f"{words[0].upper()}{words[1:]} {sources}.", "general")
+        words = f"{amount} is added to {where}; it does not come from {sources}."
+        return _cause(words[0].upper() + words[1:], "general")
     lost = [set(kind) - set(names) for kind in wanted if len(kind) == 2 and set(names) < set(kind)]
     if len(names) == 1 and lost:
         return _cause(
@@ -164,7 +171,7 @@ def _by_kind(wanted, found, context):
                 causes.append(_plain_number(wanted[names], found.get(names)))
         elif names not in found:
             if not any(set(other) < set(names) for other in unweighted):
-                causes.append(_missing_kind(names, found))
+                causes.append(_missing_kind(wanted[names], found))
         elif names not in wanted:
             causes.append(_other_kind(found[names], wanted, math.prod(context.shape)))
         elif not _same(wanted[names].times, found[names].times):
@@ -229,7 +236,7 @@ def _other_shape(right, mine, arguments):
                 return _cause(
                     f"{words} The numbers are right, but the axes stand in the order {axes}.", "shape"
                 )
-        return _cut(right, mine, words)
+        return _unrepeated(right, mine, words) or _cut(right, mine, words)
     if mine.ndim == right.ndim + 1:
         return _one_axis_more(right, mine, words, arguments)
     for axis in range(right.ndim if right.ndim == mine.ndim + 1 else 0):
@@ -243,6 +250,8 @@ def _other_shape(right, mine, arguments):
                     ", the last," if index + 1 == right.shape[axis] else ""
                 )
                 return _cause(f"{words} Only the result for {which} is left of all.", "assign")
+    if cause := _repeated(right, mine, words):
+        return cause
     few = "An axis is missing: something is added up, or picked, that should be left."
     return _cause(
         f"{words} {few if mine.ndim < right.ndim else 'Axes are left that should be added up.'}", "axes"
@@ -271,10 +280,41 @@ def _one_axis_more(right, mine, words, arguments):
     return _cause(f"{words} One axis is left too many: it should have been added up.", "axes")
 
 
+def _repeated(right, mine, words):
+    """The right numbers, each several times along axes that should not be there."""
+    for axes in itertools.combinations(range(mine.ndim), max(0, mine.ndim - right.ndim)):
+        first = tuple(slice(1) if axis in axes else slice(None) for axis in range(mine.ndim))
+        if not axes or not right.size or mine[first].size != right.size:
+            continue
+        whole = np.broadcast_to(mine[first], mine.shape)
+        if _equal(mine[first].reshape(right.shape), right) and _equal(whole, mine):
+            return _cause(
+                f"{words} The numbers are right, but each stands there {mine.size // right.size} times: your "
+                f"result should not have the axes {_listed(map(str, axes))}.",
+                "axes",
+            )
+    return None
+
+
+def _unrepeated(right, mine, words):
+    """The right numbers, each once where it should stand several times in a row."""
+    lengths = list(zip(right.shape, mine.shape, strict=True))
+    if not mine.size or any(wanted % length or wanted > length == 1 for wanted, length in lengths):
+        return None
+    times = [wanted // length for wanted, length in lengths]
+    repeated = mine
+    for axis, count in enumerate(times):
+        repeated = repeated.repeat(count, axis=axis)
+    if not _equal(repeated, right):
+        return None
+    along = _listed(f"{count} times along axis {axis}" for axis, count in enumerate(times) if count > 1)
+    return _cause(f"{words} Each number of yours should stand there {along}.", "axes")
+
+
 def _cut(right, mine, words):
     """A result that is a part of the right one, or that holds it."""
+    window = any(len(product) > 1 for value in right.flat for product in terms_of(value))
     reach = [range(-4, 5) if mine.shape[axis] != right.shape[axis] else (0,) for axis in range(mine.ndim)]
-    handed_on = _is_handed_on(right)
     for offset in sorted(itertools.product(*reach), key=lambda far: sum(map(abs, far))):
         first, second = [], []
         for far, length, wanted in zip(offset, mine.shape, right.shape, strict=True):
@@ -284,15 +324,15 @@ def _cut(right, mine, words):
         part = mine[tuple(first)]
         if part.shape == tuple(map(min, mine.shape, right.shape)) and _equal(part, right[tuple(second)]):
             here, there = ([one.start for one in slices] for slices in (first, second))
-            size = "small" if part.size == mine.size else "large" if part.size == right.size else "both"
-            look = "shape" if size == "both" else "border"
-            return _cause(f"{words} {_cut_words(size, here, there, handed_on)}", look)
+            if part.size < min(mine.size, right.size):
+                stands = f"your output{_index(here)} is what belongs to output{_index(there)}"
+                more = "too large along one axis and too small along another"
+                return _cause(f"{words} It is {more}: {stands}.", "shape")
+            return _cause(f"{words} {_cut_words(part.size == mine.size, here, there, window)}", "border")
     for stride, (large, small) in itertools.product((2, 3, 4), ((mine, right), (right, mine))):
         thinned = large[..., ::stride, ::stride] if large.ndim > 1 else large[::stride]
         if small.size and _equal(thinned[tuple(map(slice, small.shape))], small):
             moves = (1, stride) if large is mine else (stride, 1)
-            if handed_on:
-                return _cause(f"{words} {_thinned_words(stride, large is mine)}", "shape")
             return _cause(
                 f"{words} From one output to the next, the window moves by {moves[0]}, and should move by "
                 f"{moves[1]}.",
@@ -301,37 +341,20 @@ def _cut(right, mine, words):
     return None
 
 
-def _is_handed_on(output):
-    """Whether a result holds a flow or a gradient and nothing else: no window has made it."""
-    products = {product for value in output.flat for product in terms_of(value) if product}
-    flows = [len(product) == 1 and _role_of(product[0].name) in ("flow", "same") for product in products]
-    return bool(flows) and all(flows)
-
-
-def _cut_words(size, here, there, handed_on):
-    """What a result of another size is: too small, too large, or both."""
-    stands = f"your output{_index(here)} is what belongs to output{_index(there)}"
-    if size == "both":
-        return f"It is too large along one axis and too small along another: {stands}."
+def _cut_words(smaller, here, there, window):
+    """What a result of another size is; a formula without a window knows no padding."""
     if here == there:
         return (
             "What is there is right, but the end is missing: does a loop end too early?"
-            if size == "small"
+            if smaller
             else ("It goes on where the right one ends: does a loop end too late?")
         )
-    if size == "small":
-        zeros = "" if handed_on else " Are the zeros outside (the padding) missing?"
-        return f"The border is missing: {stands}.{zeros}"
-    zeros = "" if handed_on else " Are there more zeros outside than the padding says?"
-    return f"It is too large: {stands}.{zeros}"
-
-
-def _thinned_words(stride, too_many):
-    """What a result is that holds one number for several of the right one, or several for one."""
-    each = {2: "second", 3: "third", 4: "fourth"}[stride]
-    if too_many:
-        return f"Every {each} number of it, along each of the last axes, is right; the others are too many."
-    return f"It holds only every {each} number of the right one, along each of the last axes."
+    stands = f"your output{_index(here)} is what belongs to output{_index(there)}"
+    if not window:
+        return f"{'A part of it is missing' if smaller else 'It is too large'}: {stands}."
+    if smaller:
+        return f"The border is missing: {stands}. Are the zeros outside (the padding) missing?"
+    return f"It is too large: {stands}. Are there more zeros outside than the padding says?"
 
 
 def _rearranged(right, mine, letters):
