@@ -116,9 +116,10 @@ def _about_number(found, expected):
         if 2 <= round(factor) <= 100 and abs(factor - round(factor)) < 1e-6 * factor:
             times = _twice(round(factor), word)
             return f"it is too {word} by a factor of {round(factor)}: is something counted {times}?"
-    counted = isinstance(expected, int) and found == int(found)  # nobody rounds what is counted
-    if expected and not counted and abs(found - expected) < 0.02 * abs(expected):
-        return "it is close: was something rounded on the way?"
+    if expected and abs(found - expected) < 0.02 * abs(expected):
+        if found % 1 or expected % 1:
+            return "it is close: was something rounded on the way?"
+        return f"it is close: was something {'counted once too often' if found > expected else 'left out'}?"
     if expected and abs(found * expected - 1) < _ROUNDED:
         return "it is upside down: one divided by the right number"
     return "it is too large" if found > expected else "it is too small"
