@@ -1,5 +1,6 @@
 """The checker: its three states, its sentences, its hints, and the file of progress."""
 
+import inspect
 import json
 import os
 import re
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from convlib import check as package
-from convlib import figures
+from convlib import figures, reference
 from convlib.check import checker, exercises, running, verdicts
 from convlib.check.checker import check, hint, solution, values
 from convlib.check.comparing import difference, same_value, why_not
@@ -182,6 +183,7 @@ def test_what_is_the_same(found, expected):
     ("larger", "smaller", "it is not 'larger'"),
     ((1, 2), (2, 1), "the order is reversed"),
     ((1, 3, 2), (2, 1, 3), "these are the right values, in another order"),
+    ((1, 1, 2), (2, 1, 2), "position 0 (counted from 0): it is one too few"),
     ((1, 2), (1, 2, 3), "expected 3 values, got 2"),
     ((1, 5), (1, 2), "position 1 (counted from 0): it is too large"),
     ((4, 5), (1, 2), "2 of 2 are wrong; at position 0 (counted from 0): it is too large by a factor of 4"),
@@ -316,6 +318,14 @@ def test_code_of_a_notebook_has_a_line_without_a_file():
     source = "def look(channel, kernel):\n    return channel[9]\n"
     exec(compile(source, "/nowhere/ipykernel_1/2.py", "exec"), names)
     assert check(CODE, names["look"]).said[0].startswith("Your code stopped in line 2 with IndexError")
+
+
+def test_a_function_of_the_course_in_a_cell_is_not_the_readers():
+    cells, source = dict(vars(reference)), inspect.getsource(reference.general_conv2d)
+    exec(compile(source, "/nowhere/ipykernel_1/7.py", "exec"), cells)
+    own = "def helped(x):\n    return general_conv2d(x, x)\ndef look(channel, kernel):\n    return helped(channel)\n"
+    exec(compile(own, "/nowhere/ipykernel_1/8.py", "exec"), cells)
+    assert check(CODE, cells["look"]).said[0].startswith("Your code stopped in line 2 with ValueError: input: expected")
 
 
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])

@@ -104,6 +104,22 @@ def test_a_known_mistake_is_named_where_the_cases_can_tell(label):
     assert len(named) > wrong / 2
 
 
+def by_formula_alone(n, m, S, before, after, D):
+    return (n + before + after - D * (m - 1) - 1) // S + 1
+
+
+def in_whole_numbers(grad_output):
+    return grad_output.repeat(2, axis=-2).repeat(2, axis=-1) // 4
+
+
+@pytest.mark.parametrize(("label", "function"), [
+    ("ex-general-places", by_formula_alone),  # below 0 where the kernel is far too long
+    ("ex-layers-code", in_whole_numbers),  # right for flows that can be divided by four
+])
+def test_what_readers_got_past_the_cases_once_is_refused(label, function):
+    assert check.check(label, function, keep=False).state == "wrong"
+
+
 def test_a_way_of_its_own_for_one_tap_is_tried_with_padding():
     right = right_function(RECORDS["ex-choosing-project"])
 

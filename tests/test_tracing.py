@@ -899,6 +899,20 @@ def learned(kernel, x, target, sign=-1, bias=3):
     return kernel + sign * 0.5 * gradient
 
 
+def one_tap(image, weight, u=0, v=1, seen=None):
+    r, s = seen or (u, v)
+    rows, columns = image.shape[1] - 1, image.shape[2] - 1
+    part = image[:, r : r + rows, s : s + columns].reshape(len(image), -1)
+    return (weight[:, :, u, v] @ part).reshape(-1, rows, columns)
+
+
+def both_passes(image, down, along):
+    rows, columns = image.shape[0] - len(down) + 1, image.shape[1] - len(along) + 1
+    between = sum(down[u] * image[u : u + rows] for u in range(len(down)))
+    return sum(along[v] * between[:, v : v + columns] for v in range(len(along)))
+
+
+TAPPED = {"image": numbers(2, 4, 5), "weight": numbers(3, 2, 2, 2)}
 LEARNED = {"kernel": numbers(4), "x": numbers(4, seed=1), "target": numbers(4, seed=2)}
 def test_a_mark_at_a_wrong_place_has_not_been_moved_by_a_rule():
     def marks(image, row=1, column=1):
@@ -968,13 +982,27 @@ WORDS = [  # a right function, an answer, arguments, what is said, what is not s
      "kernel * x is there only in longer products; by itself, as in output[4], it is missing.", "no product", ""),
     (with_bias, lambda kernel, x: with_bias(kernel, x, bias_learns=False),
      {"kernel": numbers(4), "x": numbers(4, seed=1)},
-     "The number 3 is added to output[4]; it comes from none of the arrays.", "arguments", ""),
+     "The number 3 is added to output[4]; it does not come from kernel or x.", "arguments", ""),
     (lambda x: x[1:4] * 1, lambda x: x[2:5] * 1, {"x": numbers(6)}, "1 column too far to the right", "row",
      "Put 0 for each index"),
     (lambda x: x[::-1] * 1, lambda x: x * 1, {"x": numbers(6)}, "in reverse order", "row", "first number"),
     (lambda x: x.T * 1, lambda x: x * 1, {"x": numbers(4, 4)}, "transposed", "shift", "first column"),
     (lambda x, w: (x * w).sum(), lambda x, w: 2 * (x * w).sum(), {"x": numbers(4), "w": numbers(4, seed=1)},
      "counted twice", "Besides", ""),
+    (one_tap, lambda image, weight: sum(one_tap(image, weight, u, v) for u, v in np.ndindex(2, 2)), TAPPED,
+     "There are products too many, those with row 1 of weight and column 0 of weight", "moves by", "loop"),
+    (one_tap, lambda image, weight: one_tap(image, weight, seen=(1, 0)), TAPPED,
+     "The part of image that is read lies 1 row too far down and 1 column too far to the left.", "part of weight", ""),
+    (both_passes, lambda image, down, along: both_passes(image, down[::-1], along[::-1]),
+     {"image": numbers(5, 5), "down": numbers(3), "along": numbers(2)}, "along are read in reverse", "np.roll", ""),
+    (lambda grad_output: grad_output.repeat(2, axis=0), lambda grad_output: grad_output, {"grad_output": numbers(3)},
+     "Each number of yours should stand there 2 times along axis 0.", "window", ""),
+    (lambda grad_output: grad_output * 1, lambda grad_output: np.append(5, grad_output), {"grad_output": numbers(3)},
+     "It is too large: your output[1] is what belongs to output[0].", "padding", ""),
+    (lambda d: d.repeat(2, axis=1).repeat(2, axis=2), lambda d: d.repeat(2, axis=0).repeat(2, axis=1),
+     {"d": numbers(1, 4, 2)}, "It is too large along one axis and too small along another", "padding", ""),
+    (lambda values, flow: np.where(values > 0, flow, 0), lambda values, flow: values + 1,
+     {"values": np.arange(1.0, 4), "flow": numbers(3)}, "it does not come from flow.", "from the arguments", ""),
 ]
 
 

@@ -376,7 +376,9 @@ def _outside(right, mine, context):
         if not beyond.any():
             steps = np.unique((found - wanted) % sizes, axis=0)
             grid = [column.letter in "rspq" for column in axes]
-            if len(steps) == 1 and steps[:, grid].any() and len(np.unique(found - wanted, axis=0)) > 1:
+            mirror = (sizes <= 2).all()  # of two numbers nobody knows whether they went round or were turned
+            rolled = len(steps) == 1 and steps[:, grid].any() and not mirror
+            if rolled and len(np.unique(found - wanted, axis=0)) > 1:
                 return _cause(
                     f"{name} is shifted, and what leaves it on one side comes in on the other (np.roll): "
                     f"where {name}{_index(wanted[0])} is meant, your function reads {name}"
@@ -577,7 +579,7 @@ def _too_many(right, mine):
             for pair in itertools.combinations(right.columns, 2)
             if pair[0].owner != pair[1].owner
             and _always_equal(right, pair)
-            and not _always_equal(mine, pair)
+            and _all_pairs(mine, pair)
         ),
         None,
     )
@@ -597,6 +599,13 @@ def _always_equal(products, pair):
     """Whether two indices are the same in all products."""
     first, second = (products.rows[:, products.columns.index(column)] for column in pair)
     return bool((first == second).all())
+
+
+def _all_pairs(products, pair):
+    """Whether each value of an index comes with each of another, and there are several."""
+    columns = [products.rows[:, products.columns.index(column)] for column in pair]
+    first, second = (len(np.unique(column)) for column in columns)
+    return len(np.unique(columns, axis=1).T) == first * second > max(first, second)
 
 
 def _routed(right, mine, context):
@@ -650,6 +659,8 @@ def _explain_products(right, mine, context):
     cause = _outside(right, mine, context) or _kept_axes(right, mine) or _routed(right, mine, context)
     if cause:
         return cause
+    if right.times.keys() < mine.times.keys():
+        return _too_many(right, mine)
     view = _best_view(right, mine)
     if view is None or not view.changed:
         return _too_many(right, mine)

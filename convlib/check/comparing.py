@@ -154,11 +154,17 @@ def _about_tuple(found, expected):
         return f"expected {len(expected)} values, got {len(found)}"
     if same_value(found[::-1], expected):
         return "the order is reversed"
-    if not _missing(found, expected) and not _missing(expected, found):
+    if _as_often(found, expected):
         return "these are the right values, in another order"
     wrong = [place for place, pair in enumerate(zip(found, expected, strict=True)) if not same_value(*pair)]
     first = f"position {wrong[0]} (counted from 0): {why_not(found[wrong[0]], expected[wrong[0]])}"
     return first if len(wrong) == 1 else f"{len(wrong)} of {len(expected)} are wrong; at {first}"
+
+
+def _as_often(found, expected):
+    """Tell whether each right value is there as often as it should be."""
+    among = (sum(same_value(other, each) for other in found) for each in expected)
+    return list(among) == [sum(same_value(other, each) for other in expected) for each in expected]
 
 
 def described(value):

@@ -70,6 +70,8 @@ def _letters_of(output, arguments):
     )
     table = _LINEAR if _is_linear(output, arrays) else _LETTERS
     letters = {name: _word(table, _role_of(name), axes) for name, axes in arrays.items()}
+    if len(set(names)) > 2 and {_role_of(name) for name in names} == {"input"}:  # no letter for two indices
+        letters.update({name: "xyz"[n % 3] for n, name in enumerate(names) if arrays.get(name) == 1})
     roles = tuple(sorted({_role_of(name) for name in names}))
     result = _RESULT.get(roles)
     if result == "bias" and 1 < output.ndim == arrays[names[0]]:
@@ -238,7 +240,7 @@ class View:
         self.name, self.right = name, right
         out = [column for column in right.columns if column.owner == "output"]
         others = [column for column in right.columns if column.owner not in ("output", name)]
-        self.tied = {column: formula for column in others if (formula := _same_as(right, column, out))}
+        self.tied = {column: formula for column in others if (formula := _beside(right, column, out))}
         among = out + [column for column in others if column not in self.tied]
         asked = [(column, out) for column in self.tied]
         asked += [(column, among) for column in right.columns if column.owner == name]
@@ -272,6 +274,16 @@ def _same_as(products, column, out):
         if (formula.of(products) == products.rows[:, products.columns.index(column)]).all():
             return formula
     return None
+
+
+def _beside(products, column, out):
+    """The formula of an index that is always one of the output's, or the same step away from it."""
+    for other in out:
+        steps = [products.rows[:, products.columns.index(each)] for each in (column, other)]
+        far = np.unique(steps[0] - steps[1])
+        if len(far) == 1 and np.ptp(steps[1]):
+            return Formula(((other, 1),), int(far[0]))
+    return _same_as(products, column, out)
 
 
 def _best_view(right, mine):

@@ -61,10 +61,9 @@ def _other_kind(products, wanted, outputs):
         amounts = set(products.times.values())
         amount = f"the number {amounts.pop():.4g}" if len(amounts) == 1 else "a number"
         where = "every output" if len(products.times) == outputs else products.output(row)
-        return _cause(
-            f"{amount} is added to {where}; it comes from none of the arrays.".capitalize(),
-            "general",
-        )
+        sources = " or ".join(sorted({name for kind in wanted for name in kind}))
+        words = f"{amount} is added to {where}; it does not come from {sources}."
+        return _cause(words[0].upper() + words[1:], "general")
     lost = [set(kind) - set(names) for kind in wanted if len(kind) == 2 and set(names) < set(kind)]
     if len(names) == 1 and lost:
         return _cause(
@@ -325,6 +324,10 @@ def _cut(right, mine, words):
         part = mine[tuple(first)]
         if part.shape == tuple(map(min, mine.shape, right.shape)) and _equal(part, right[tuple(second)]):
             here, there = ([one.start for one in slices] for slices in (first, second))
+            if part.size < min(mine.size, right.size):
+                stands = f"your output{_index(here)} is what belongs to output{_index(there)}"
+                more = "too large along one axis and too small along another"
+                return _cause(f"{words} It is {more}: {stands}.", "shape")
             return _cause(
                 f"{words} {_cut_words(part.size == mine.size, here, there, window)}",
                 "border" if window else "shape",
