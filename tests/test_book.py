@@ -19,6 +19,7 @@ import reading_time
 import yaml
 from docutils import nodes
 from docutils.core import publish_doctree
+from fontTools.ttLib import TTFont
 
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT / "tools" / "book"))
@@ -26,6 +27,7 @@ sys.path.append(str(ROOT / "tools" / "book"))
 import downloads  # noqa: E402
 import extension  # noqa: E402
 import finding  # noqa: E402
+import formulas  # noqa: E402
 import heads  # noqa: E402
 import listings  # noqa: E402
 
@@ -154,6 +156,11 @@ def problem_of_link(html, page, address, anchors_of):
 
 
 @cache
+def text_of(name):
+    return (HTML / f"{name}.html").read_text(encoding="utf-8")
+
+
+@cache
 def read_page(path):
     if not path.is_file():
         pytest.fail(f"{path.relative_to(ROOT)} is missing: the book is not built. Run `make book`.")
@@ -196,6 +203,33 @@ def test_every_formula_is_mathml_and_needs_no_script():
         text = (HTML / f"{name}.html").read_text(encoding="utf-8")
         assert text.count("<math") == len(re.findall(r'class="math\b', text))
     assert (HTML / "_static" / "fonts" / "book-math.woff").stat().st_size < 100_000
+
+
+def test_the_font_of_formulas_has_all_that_browsers_draw_with_it():
+    """A root is drawn with a sign that stands in no formula's text."""
+    font = TTFont(HTML / "_static" / "fonts" / "book-math.woff")
+    drawn = {character for page in CHAPTERS for formula in re.findall(r"<math.*?</math>", text_of(page), re.DOTALL)
+             for character in re.sub(r"<[^>]*>|&[^;]*;|\s", "", formula)}
+    missing = {character for character in drawn | {"\N{SQUARE ROOT}"} if ord(character) not in font.getBestCmap()}
+    assert missing <= {"\N{FUNCTION APPLICATION}"}, "not in the font"
+    assert any("<msqrt>" in text_of(page) for page in CHAPTERS)
+
+
+def test_no_table_stands_as_it_was_typed():
+    """A table in Markdown is a table on the page, also in an output."""
+    assert [page for page in CHAPTERS if re.search(r"<p>\s*\|[^<]*\| *:?[-–—]+", text_of(page))] == []
+
+
+def test_a_mark_stays_with_the_formula_before_it():
+    math = r'<span class="math [^>]*><math>(?:(?!</math>).)*</math></span>'
+    together = re.compile(rf'<span class="together">{math}[^<]+</span>')
+    apart = [page for page in CHAPTERS if re.search(rf"{math}[.,;:!?)]", together.sub("", text_of(page)))]
+    assert together.search(text_of("chapters/trust")) and apart == []
+
+
+def test_a_prime_is_not_raised_twice():
+    assert "<msup>" not in formulas.mathml("f'(x)", display=False)
+    assert formulas.mathml("x^2", display=False).count("<msup>") == 1
     assert not list(HTML.rglob("*mathjax*"))
 
 

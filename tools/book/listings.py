@@ -52,12 +52,14 @@ def subject(source):
         elif isinstance(statement, ast.Import | ast.ImportFrom):
             module = getattr(statement, "module", None)
             imported += [module.split(".")[0]] if module else [alias.name.split(".")[0] for alias in statement.names]
+    assigned = [name for name in assigned if name != "_"]
     constants = [name for name in assigned if name.isupper() and len(name) > 1]
     if defined or constants:
         return listed(constants + defined)
     if assigned:
         return listed(assigned)
     called = [ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    called = [name for name in called if name.replace(".", "").isidentifier()]
     if called:
         return listed(called)
     return f"imports of {listed(imported)}" if imported else source.strip().split("\n")[0]
