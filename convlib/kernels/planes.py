@@ -16,7 +16,7 @@ from convlib.kernels.blocks import dots, multiply, nought, put, share, slide, sp
 from convlib.kernels.gather import cells_at
 from convlib.kernels.shuffles import in_turns
 from convlib.kernels.simd import all_finite, compiled, inlined, lanes, lanes_of, load, store, store_some, total
-from convlib.kernels.tuning import BUNCH, DOTS, FEW, FLOW, LINES, ONCE, PIECE, ROWS, SETS, SPAN, SUMS, TALL, VECTORS
+from convlib.kernels.tuning import BUNCH, DOTS, FEW, FEW_TAPS, FLOW, LINES, PIECE, ROWS, SETS, SPAN, SUMS, TALL, VECTORS
 from convlib.remember import remembered
 
 __all__ = ["forward", "input_grad", "weight_grad", "suits"]
@@ -161,7 +161,7 @@ def _with_room(sheet, weights, lone, taps, n):
     bunch = max(1, min(s.bunch, FLOW // (panel * s.image)))  # whole images, or parts of one
     lines = -(-most // (1 if bunch > 1 else -(-most * s.pitch * panel // FLOW)))
     wide = (bunch - 1) * s.image + lines * s.pitch + 2 * n
-    in_place = taps <= ONCE and bunch == 1 and s.out_width % n == s.rows % height == 0
+    in_place = taps <= FEW_TAPS and bunch == 1 and s.out_width % n == s.rows % height == 0
     room = 0 if in_place else panel * wide
     sheet = s._replace(bunch=bunch, lines=lines, wide=wide, panel=panel, room=room)
     return sheet, ((0,) * DOTS[1],) * height, panel * sums

@@ -11,7 +11,7 @@ from convlib.kernels.simd import REGISTER_BYTES
 
 __all__ = [
     "REGISTERS", "ROWS", "VECTORS", "PIECE", "SET", "IN_PLACE", "AT_ONCE", "PIXELS", "PLANE",
-    "SHARES", "DEEP", "TALL", "SPAN", "BUNCH", "LINES", "FLOW", "ONCE", "SUMS", "SETS", "DOTS",
+    "SHARES", "DEEP", "TALL", "SPAN", "BUNCH", "LINES", "FLOW", "FEW_TAPS", "SUMS", "SETS", "DOTS",
     "FEW", "SMALL", "SERIAL", "OUTPUTS", "TILES", "FEW_PIECES", "MANY_PIECES", "PART", "SECTIONS",
     "TRANSFORM", "CHANNELS_PLANES", "CHANNELS_PLANES_STRIDED", "CHANNELS_PLANES_WEIGHTS", "SPARSE",
 ]
@@ -47,7 +47,7 @@ SPAN = 128  # numbers: no block of planes is wider
 BUNCH = 4096  # numbers of small planes that are brought before they are computed
 LINES = 2000  # numbers of a row of output lines that are made together
 FLOW = 15_000 * REGISTER_BYTES // 16  # numbers of the flow whose dot products are taken at a time: a chain of 3,750
-ONCE = 64  # taps up to which the flow is read where it lies, and not copied
+FEW_TAPS = 64  # taps up to which the flow is read where it lies, and not copied
 SUMS = 200_000  # sums of a gradient of weights that are kept at a time
 SETS = 4  # sets of its rows that there should be: each is a job, and brings the planes anew
 DOTS = (4, 4) if REGISTERS == 32 else (3, 3)  # rows of the flow x taps in a block of dot products
