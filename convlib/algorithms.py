@@ -201,10 +201,11 @@ class Algorithm(NamedTuple):
 
 
 try:
-    from convlib import patches
+    from convlib import patches, pixels
     from convlib.kernels import few, loops, planes, product, scatter, tuning, weights, winograd
 
     ALGORITHMS |= {
+        "pixels": pixels,
         "few": few,
         "planes": planes,
         "product": Algorithm(
@@ -220,7 +221,7 @@ except ModuleNotFoundError as error:
     MISSING += ["Numba is missing"]
     warnings.warn("Numba is missing: convlib computes with NumPy alone", stacklevel=2)
 
-LOCAL_ERROR |= dict.fromkeys(("few", "planes", "product", "patches", "loops"), True)
+LOCAL_ERROR |= dict.fromkeys(("pixels", "few", "planes", "product", "patches", "loops"), True)
 LOCAL_ERROR["winograd"] = False
 FALLBACKS[:] = "loops", "numpy"
 
@@ -259,8 +260,8 @@ def tiles_pay(geometry):
 
 def _choose_first(geometry, can):
     """Name the algorithm for a layer that is small, or that tiles compute; else return None."""
-    if can("few"):
-        return "few"
+    if can("pixels") or can("few"):
+        return _first(("pixels", "few"), can)
     if _has_few_places(geometry):
         return "places"
     if can("winograd") and tiles_pay(geometry):

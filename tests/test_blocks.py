@@ -15,6 +15,7 @@ numba = pytest.importorskip("numba")
 
 from convlib.kernels import blocks, shuffles  # noqa: E402
 from convlib.kernels.simd import (  # noqa: E402
+    REGISTER_BYTES,
     broadcast,
     compiled,
     fma,
@@ -109,7 +110,14 @@ def run_weigh(out, start, flows, plane, shape, rows, taps):
 
 @compiled
 def run_every_second(out, array):
-    store(out, 0, shuffles.every_second(load(array, 0), load(array, lanes(array))))
+    even, odd = shuffles.every_second(load(array, 0), load(array, lanes(array)))
+    store(out, 0, even)
+    store(out, lanes(out), odd)
+
+
+@compiled
+def run_prefetch(out, index, row_step, shape):
+    blocks.prefetch(out, index, row_step, shape)
 
 
 @compiled
@@ -270,11 +278,25 @@ def test_words_for_one_vector(count, dtype):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_shuffles_move_each_number_to_its_place(dtype):
     n = lanes_of(dtype)
-    array, one, two = np.arange(2 * n, dtype=dtype), np.empty(n, dtype), np.empty(2 * n, dtype)
-    run_every_second(one, array)
-    assert np.array_equal(one, array[::2])
+    array, two = np.arange(2 * n, dtype=dtype), np.empty(2 * n, dtype)
+    run_every_second(two, array)
+    assert np.array_equal(two, [*array[::2], *array[1::2]])
     run_in_turns(two, array)
     assert np.array_equal(two, array.reshape(2, n).T.ravel())
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [((0, 0),) * 8, ((0,) * 4,), ((0,),)])
+def test_prefetch_asks_for_each_line_of_a_block_and_changes_nothing(shape, dtype):
+    out = np.arange(1000, dtype=dtype)
+    for index in (0, 3, 999, -5, 10**9):  # it is a hint: it may go anywhere
+        run_prefetch(out, index, 100, shape)
+    assert np.array_equal(out, np.arange(1000))
+    if not numba.config.DISABLE_JIT:
+        kinds = [kinds for kinds in run_prefetch.signatures if kinds[0] == numba.typeof(out)
+                 and kinds[-1] == numba.typeof(shape)]
+        text, lines = run_prefetch.inspect_asm(kinds[0]), -(-len(shape[0]) * REGISTER_BYTES // 64)
+        assert text.count("\tprefetch") + text.count("\tprfm") == len(shape) * lines
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -148,7 +148,7 @@ EXPECTED = {
     "each channel alone, stride 2": "planes", "few outputs": "planes", "few inputs": "planes",
     "few inputs, stride 2": "planes", "1 x 1": "product", "1 x 1, stride 2": "product",
     "many channels, stride 2": "product", "taps over the edge": ("numpy", "product", "product"),
-    "one pixel": "few", "as large as the image": "places",
+    "one pixel": "pixels", "as large as the image": "places",
     "few places": "places", "patches": "patches",
 }  # fmt: skip
 
@@ -215,7 +215,7 @@ def test_whoever_is_chosen_computes_and_is_right(case, dtype, monkeypatch):
 @pytest.mark.skipif(not COMPILED, reason="without Numba there are no such rules")
 def test_at_the_thresholds(monkeypatch):
     """One channel more or less: the rules change where they say."""
-    can = lambda name: name not in ("few", "patches")  # noqa: E731
+    can = lambda name: name not in ("pixels", "few", "patches")  # noqa: E731
     others = lambda name: name in ("planes", "product")  # noqa: E731
     rules = [algorithms.RULES[direction] for direction in DIRECTIONS]
     named = lambda geometry, can: [rule(geometry, can) for rule in rules]  # noqa: E731
@@ -228,7 +228,8 @@ def test_at_the_thresholds(monkeypatch):
         for factor, expected in ((0.999, ["winograd"] * 3), (1.001, ["planes", "product", "planes"])):
             monkeypatch.setattr(tuning, "TRANSFORM", factor * equal * 32 * 40 / (32 + 40))
             assert named(layer, can) == expected
-        assert named(layer, lambda name: True) == ["few"] * 3
+        assert named(layer, lambda name: True) == ["pixels"] * 3
+        assert named(layer, lambda name: name != "pixels") == ["few"] * 3
     assert named(shapes.conv2d_geometry((1, 40, 5, 5), (40, 40, 5, 5)), can) == ["places"] * 3
     for stride in (1, 2):
         layer = shapes.conv2d_geometry((1, 33, 20, 20), (32, 33, 3, 3), stride=stride)

@@ -68,6 +68,7 @@ EVERY_MEANS = {
     "as it comes": {},
     "loops": {"algorithm": "loops"},
     "NumPy": {"algorithm": "numpy"},
+    "pixels": {"algorithm": "pixels"},
     "few": {"algorithm": "few", "enough": LARGEST},
     "planes": {"algorithm": "planes", "enough": LARGEST},
     "planes, 2 threads": {"algorithm": "planes", "enough": 1, "threads": 2},

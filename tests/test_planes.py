@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from convlib import numpy_kernels
+from convlib import numpy_kernels, pixels
 from convlib.kernels import few, loops, planes
 from convlib.kernels.simd import lanes_of
 from convlib.kernels.tuning import BUNCH, DOTS, PIECE, ROWS, SETS, SMALL, TALL
@@ -159,7 +159,7 @@ LEAST = {
 @pytest.mark.parametrize("dtype", "fd")
 @pytest.mark.parametrize("name", LEAST)
 def test_the_least_layers_are_right(name, dtype):
-    check(few, LEAST[name], dtype)
+    check(pixels if "pixel" in name else few, LEAST[name], dtype)
 
 
 def test_few_takes_the_least_layers_only():
@@ -170,7 +170,27 @@ def test_few_takes_the_least_layers_only():
     assert not few.suits(layer((1, 2, 9, 9), (2, 2, 3, 3), 1, 2, 2), single), "dilated"
     assert not few.suits(layer((1, 4, 28, 28), (8, 4, 3, 3), 1, 1), single), "large"
     assert 49 * 8 * 54 > SMALL and not few.suits(layer((1, 6, 7, 7), (8, 6, 3, 3), 1, 1), single)
-    assert not few.suits(layer((1, 4, 1, 1), (4, 4, 1, 1), 2, ((1, 0), (1, 0))), single), "one pixel that no tap meets"
+    assert not few.suits(LEAST["one pixel, in portions"], single), "large"
+
+
+def test_pixels_takes_images_of_one_pixel_only():
+    single = np.dtype("f")
+    assert pixels.suits(LEAST["one pixel"], single) and pixels.suits(LEAST["one pixel, in portions"], single)
+    assert not pixels.suits(LEAST["the house"], single)
+    assert not pixels.suits(layer((2, 1, 1, 1), (1, 1, 1, 1)), single), "a single weight, by which BLAS would only scale"
+    assert not pixels.suits(layer((1, 4, 1, 1), (4, 4, 1, 1), 2, ((1, 0), (1, 0))), single), "a pixel that no tap meets"
+    assert not pixels.suits(layer((1, 4, 1, 1), (4, 2, 1, 1), 1, 0, 1, 2), single), "groups"
+    assert not pixels.suits(layer((1, 2**14 + 1, 1, 1), (4, 2**14 + 1, 1, 1)), single), "too many products for one sum"
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, *(2 * lanes_of("f") * k + d for k in (1, 2) for d in (-1, 0, 1))])
+@pytest.mark.parametrize("left", [0, 1, 2])
+def test_even_and_odd_cells_go_to_their_planes(width, left):
+    """With a stride of 2, both phases of a line are filled together."""
+    for channels, weight in ((3, (3, 1, 3, 3)), (4, (6, 2, 3, 3))):
+        groups = channels // weight[1]
+        g = layer((3, channels, 7, width), weight, 2, ((1, 2), (left, 3)), 1, groups)
+        check(planes, g, "f")
 
 
 def test_planes_takes_groups_and_few_channels():

@@ -15,7 +15,7 @@ if "product" not in algorithms.ALGORITHMS:
 
 from convlib.kernels import gather, loops, product
 from convlib.kernels.simd import lanes_of
-from convlib.kernels.tuning import ROWS, VECTORS
+from convlib.kernels.tuning import AGAIN, IN_PLACE, ROWS, VECTORS, WAYS
 
 pytestmark = [pytest.mark.filterwarnings("ignore::RuntimeWarning")] if SLOW else []
 JOBS = (1, 3) if SLOW else (1, 2, 3, 5)
@@ -260,3 +260,13 @@ def test_what_can_be_turned():
     back = product.turned(make(padding=((2, 0), (1, 1))))
     assert back.padding == ((0, 2), (1, 1)) and (back.in_channels, back.out_channels) == (5, 3)
     assert product.suits(make(), np.float32) and not product.suits(make(), np.int64)
+
+
+def test_strips_are_read_in_place_where_they_fit_into_the_first_cache():
+    def in_place(channels, size, targets=8):
+        g = conv2d_geometry((1, channels, size, size), (targets, channels, 1, 1))
+        return product._plan(g, lanes_of("f"))[1][1] > 0
+
+    assert in_place(8, 14, IN_PLACE) and not in_place(8, 14, IN_PLACE + 1)
+    rows = WAYS * AGAIN // 64  # images of 56 x 56 numbers begin at multiples of 64 numbers
+    assert 56 * 56 % 128 == 64 and in_place(rows, 56) and not in_place(rows + 1, 56)

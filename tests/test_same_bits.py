@@ -136,7 +136,7 @@ LARGE = {
     "winograd, dilation": ((2, 70, 30, 31), (70, 70, 3, 3), {"padding": 2, "dilation": 2}, "winograd"),
     "winograd, many tiles": ((2, 160, 36, 36), (160, 160, 3, 3), {"padding": 1}, "winograd"),
     "winograd, few tiles": ((1, 160, 20, 20), (160, 160, 3, 3), {"padding": 1}, "winograd"),
-    "few, one pixel": ((5, 70, 1, 1), (90, 70, 1, 1), {}, "few"),
+    "one pixel": ((5, 70, 1, 1), (90, 70, 1, 1), {}, "pixels"),
 }  # fmt: skip
 
 

@@ -5,6 +5,7 @@ import pytest
 from test_functional import COMPILED, SLOW
 
 from convlib import numpy_kernels, ranges
+from convlib.phases import phases_of
 from convlib.shapes import conv2d_geometry, output_shape
 
 if COMPILED:
@@ -223,7 +224,7 @@ def test_what_was_left_in_the_memory_does_not_matter(everything):
 def test_the_phases_of_a_dilation_cover_everything_once():
     g = conv2d_geometry((2, 20, 17, 13), (24, 20, 3, 3), padding=((1, 4), (3, 0)), dilation=(3, 2))
     cells, places = np.zeros((17, 13), int), np.zeros((g.out_height, g.out_width), int)
-    for layer, some_cells, some_places in winograd._phases(g):
+    for layer, some_cells, some_places in phases_of(g):
         assert layer.batch == 2 * len(some_cells) and layer.dilation == (1, 1) and min(sum(layer.padding, ())) >= 0
         for one, other in zip(some_cells, some_places, strict=True):
             assert cells[one].shape == (layer.height, layer.width)

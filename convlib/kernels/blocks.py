@@ -10,7 +10,10 @@ from numba import types
 from convlib.kernels.simd import VectorType, as_first, inlined, primitive
 from convlib.kernels.tuning import ROWS, VECTORS
 
-__all__ = ["SHAPE", "multiply", "nought", "spread", "put", "take", "together", "share", "dots", "slide", "weigh"]
+__all__ = [
+    "SHAPE", "multiply", "nought", "spread", "put", "prefetch", "take", "together", "share", "dots",
+    "slide", "weigh",
+]
 
 
 # Chapter "Vectors and the block" (chapters/block.ipynb)
@@ -54,6 +57,13 @@ def put(cpu, array, index, row_step, block):
     for row, place in zip(block, cpu.places(index, row_step, len(block)), strict=True):
         for vector, each in zip(row, cpu.places(place, cpu.lanes(array), len(row)), strict=True):
             cpu.store(array, each, vector)
+
+
+@primitive(lambda *_: types.void)
+def prefetch(cpu, array, index, row_step, shape):
+    """Ask for the memory that `put` will write (chapter "Vectors and the block")."""
+    for place in cpu.places(index, row_step, len(shape)):
+        cpu.prefetch(array, place, len(shape[0]))
 
 
 @primitive(_as_shape)

@@ -1,5 +1,8 @@
 # Exported from chapters/ by tools/export.py: edit the chapter, not this file.
-"""The least layers: images of one pixel, which are products of a few rows, and the smallest of all."""
+"""The least layers, in which next to nothing is to do.
+
+Chapter "A channel by itself" builds this module.
+"""
 
 import math
 from functools import lru_cache
@@ -8,8 +11,7 @@ import numpy as np
 
 from convlib.kernels.blocks import SHAPE, spread, together
 from convlib.kernels.simd import all_finite, broadcast, compiled, fma, lanes, load_between, store_some
-from convlib.kernels.tuning import PIECE, SERIAL, SMALL
-from convlib.places import CHAIN
+from convlib.kernels.tuning import PIECE, SMALL
 from convlib.shapes import output_shape
 
 __all__ = ["suits", "forward", "input_grad", "weight_grad"]
@@ -68,49 +70,26 @@ def _result_of(direction, data, factors, start, shape, g):
     return result
 
 
-def _is_pixel(g):
-    """Whether a layer is one matrix product of a few rows, in sums that BLAS may add up."""
-    short = max(g.batch, g.in_channels, g.out_channels) <= CHAIN
-    sizes = g.height, g.width, g.kernel_height, g.kernel_width, g.out_height, g.out_width, g.groups
-    return short and sizes == (1,) * 7 and g.padding == ((0, 0), (0, 0))
-
-
 def suits(geometry, dtype):
-    """Whether images have one pixel, or next to nothing is to do (chapter "A channel by itself")."""
+    """Whether next to nothing is to do (chapter "A channel by itself")."""
     g, taps = geometry, geometry.in_channels * geometry.kernel_height * geometry.kernel_width
     places = g.out_height * g.out_width
     small = g.stride == g.dilation == (1, 1) and g.groups == 1 and max(taps, places, g.height * g.width) <= PIECE
-    return _is_pixel(g) or small and g.batch * places * g.out_channels * taps <= SMALL
+    return small and g.batch * places * g.out_channels * taps <= SMALL
 
 
 def forward(input, weight, bias, geometry, jobs):
     """Return the output, or None if a weight is not finite (chapter "A channel by itself")."""
-    if not _is_pixel(geometry):
-        return _result_of("forward", input, weight, bias, output_shape(geometry), geometry)
-    output, images = np.empty((len(input), len(weight)), input.dtype), input[:, :, 0, 0].T
-    some = max(1, SERIAL // max(1, input.size))  # rows, so few that BLAS needs no second thread
-    with np.errstate(over="ignore", invalid="ignore"):
-        for k in range(0, len(weight), some):
-            rows = np.matmul(weight[k : k + some, :, 0, 0], images)
-            np.add(rows.T, bias[k : k + some], out=output[:, k : k + some])
-    return output[:, :, np.newaxis, np.newaxis]
+    return _result_of("forward", input, weight, bias, output_shape(geometry), geometry)
 
 
 def input_grad(weight, grad_output, geometry, jobs):
     """Return the learning flow, or None if a weight is not finite (chapter "A channel by itself")."""
-    g = geometry
-    if not _is_pixel(g):
-        start = np.zeros(g.in_channels, weight.dtype)
-        return _result_of("input_grad", grad_output, weight, start, g[:4], g)
-    with np.errstate(over="ignore", invalid="ignore"):
-        return np.matmul(grad_output[:, :, 0, 0], weight[:, :, 0, 0])[:, :, np.newaxis, np.newaxis]
+    start = np.zeros(geometry.in_channels, weight.dtype)
+    return _result_of("input_grad", grad_output, weight, start, geometry[:4], geometry)
 
 
 def weight_grad(input, grad_output, geometry, jobs):
     """Return the gradient of the weights, or None if a flow is not finite (chapter "A channel by itself")."""
-    g = geometry
-    if not _is_pixel(g):
-        start, shape = np.zeros(g.out_channels, input.dtype), (g.out_channels, g.in_channels, *g[5:7])
-        return _result_of("weight_grad", input, grad_output, start, shape, g)
-    with np.errstate(over="ignore", invalid="ignore"):
-        return np.matmul(grad_output[:, :, 0, 0].T, input[:, :, 0, 0])[:, :, np.newaxis, np.newaxis]
+    g, start = geometry, np.zeros(geometry.out_channels, input.dtype)
+    return _result_of("weight_grad", input, grad_output, start, (g.out_channels, g.in_channels, *g[5:7]), g)

@@ -110,7 +110,7 @@ def cells_at(data, at, step, first, last):
     if step == 1:
         return load_between(data, at, first, last)
     n, a, b = lanes(data), 2 * first, 2 * last - 1  # no cell behind the last one is read
-    return every_second(load_between(data, at, a, b), load_between(data, at + n, a - n, b - n))
+    return every_second(load_between(data, at, a, b), load_between(data, at + n, a - n, b - n))[0]
 
 
 @compiled

@@ -12,10 +12,20 @@ from typing import NamedTuple
 import numpy as np
 
 from convlib import parallel
-from convlib.kernels.blocks import dots, multiply, nought, put, share, slide, spread, take, together, weigh
-from convlib.kernels.gather import cells_at
-from convlib.kernels.shuffles import in_turns
-from convlib.kernels.simd import all_finite, compiled, inlined, lanes, lanes_of, load, store, store_some, total
+from convlib.kernels.blocks import dots, multiply, nought, prefetch, put, share, slide, spread, take, together, weigh
+from convlib.kernels.shuffles import every_second, in_turns
+from convlib.kernels.simd import (
+    all_finite,
+    compiled,
+    inlined,
+    lanes,
+    lanes_of,
+    load,
+    load_between,
+    store,
+    store_some,
+    total,
+)
 from convlib.kernels.tuning import BUNCH, DOTS, FEW, FEW_TAPS, FLOW, LINES, PIECE, ROWS, SETS, SPAN, SUMS, TALL, VECTORS
 from convlib.remember import remembered
 
@@ -79,13 +89,17 @@ def _extent(parts, zeros, size, step):
 
 
 def _phases(axes, steps, pitch, phase):
-    """The table of the phase planes: first cell, place, lines, cells of a line."""
+    """The table of the phase planes: first cell, place (and that of odd cells), lines, cells of a line."""
     (top, height), (left, width) = (each[1:] for each in axes)
     rows, (down, right) = [], steps
     for p in range(down * right):
         y, x = (p // right - top) % down, (p % right - left) % right
         place = (y + top) // down * pitch + (x + left) // right + p * phase
-        rows.append((y * width + x, place, len(range(y, height, down)), len(range(x, width, right))))
+        size = len(range(y, height, down)), len(range(x, width, right))
+        rows.append((y * width + x, place, place, *size))
+    if right == 2:  # the even and the odd cells of a line are copied together
+        pairs = [sorted(rows[p : p + 2]) for p in range(0, len(rows), 2)]
+        rows = [(*even[:2], odd[1], even[3], width) for even, odd in pairs]
     return np.array(rows, np.int64)
 
 
@@ -168,44 +182,53 @@ def _with_room(sheet, weights, lone, taps, n):
 
 
 @inlined
-def _fill_lines(steps, count, data, at, cells, place):
+def _fill_lines(steps, count, data, at, cells, places):
     """Copy lines in turn, count is (lines, cells): zeros behind one stay, or the next one comes.
 
-    steps is (cell to cell, line to line, line to line of the plane).
+    steps is (cell to cell, line to line, line to line of the plane, to what is copied next).
     """
     n = lanes(data)
     for y in range(count[0]):
-        start, to = at + y * steps[1], place + y * steps[2]
+        start, to, odd = at + y * steps[1], places[0] + y * steps[2], places[1] + y * steps[2]
+        prefetch(data, start + steps[3], 0, _COLUMN[:1])
         if steps[0] > 2:
             for x in range(count[1]):
                 cells[to + x] = data[start + x * steps[0]]
-            continue
-        for x in range(0, count[1], n):
-            store(cells, to + x, cells_at(data, start + x * steps[0], steps[0], 0, count[1] - x))
+        elif steps[0] == 2:
+            for x in range(0, count[1], 2 * n):
+                a, b = start + x, count[1] - x
+                both = every_second(load_between(data, a, 0, b), load_between(data, a + n, 0, b - n))
+                store(cells, to + x // 2, both[0])
+                store(cells, odd + x // 2, both[1])
+        else:
+            for x in range(0, count[1], n):
+                store(cells, to + x, load_between(data, start + x, 0, count[1] - x))
 
 
 @inlined
 def _fill_group(sheet, phases, data, item, cells, slot):
     """Copy the channels of a group of an image; `slot` is where the image lies in each plane."""
-    size, steps = sheet.height * sheet.width, (sheet.right, sheet.down * sheet.width, sheet.pitch)
+    size = sheet.height * sheet.width
+    steps = sheet.right, sheet.down * sheet.width, sheet.pitch, size
     for c in range(sheet.channels):
-        at, place = (item * sheet.channels + c) * size, c * len(phases) * sheet.phase + slot * sheet.image
+        at = (item * sheet.channels + c) * size
+        place = c * sheet.down * sheet.right * sheet.phase + slot * sheet.image
         for p in range(len(phases)):
-            count, to = (phases[p, 2], phases[p, 3]), place + phases[p, 1]
-            _fill_lines(steps, count, data, at + phases[p, 0], cells, to)
+            places, count = (place + phases[p, 1], place + phases[p, 2]), (phases[p, 3], phases[p, 4])
+            _fill_lines(steps, count, data, at + phases[p, 0], cells, places)
 
 
 @compiled
 def _make_lines(start, rows, at, table, cells, source, lines, target):
     """Multiply a panel, at is (place, row step, first, last tap), by cells, source is (place, count)."""
     for q in range(0, source[1], len(start[0]) * lanes(cells)):
-        sums = start
-        for begin in range(at[2], at[3], PIECE):
-            part = sums if begin == at[2] else nought(cells, start)
+        for begin in range(at[2], max(at[3], at[2] + 1), PIECE):  # a chain, even if no tap meets a cell
+            sums = nought(cells, start) if begin > at[2] else start
             for k in range(begin, min(at[3], begin + PIECE)):
-                part = multiply(part, rows, at[0] + k, at[1], cells, source[0] + q + table[k])
-            sums = part if begin == at[2] else together(sums, part)
-        put(lines, target[0] + q, target[1], sums)
+                sums = multiply(sums, rows, at[0] + k, at[1], cells, source[0] + q + table[k])
+            if begin > at[2]:
+                sums = together(take(lines, target[0] + q, target[1], start), sums)
+            put(lines, target[0] + q, target[1], sums)
 
 
 @inlined
@@ -352,12 +375,13 @@ def input_grad(weight, grad_output, geometry, jobs):
 @inlined
 def _fill_flow(sheet, flow, at, size, lines, pitch):
     """Copy lines of the flow, size is (rows, lines, images), to flat ones, with zeros between."""
-    places, steps = sheet.out_height * sheet.out_width, (1, sheet.out_width, pitch)
+    places = sheet.out_height * sheet.out_width
+    steps = 1, sheet.out_width, pitch, places * sheet.rows
     for n in range(size[2]):
         for r in range(size[0]):
             start = at + (n * sheet.groups * sheet.rows + r) * places
             place = n * sheet.image // sheet.pitch * pitch + r * sheet.wide
-            _fill_lines(steps, (size[1], sheet.out_width), flow, start, lines, place)
+            _fill_lines(steps, (size[1], sheet.out_width), flow, start, lines, (place, place))
 
 
 @inlined

@@ -8,16 +8,17 @@ Chapter "Packing: the layer as a matrix product" builds this module.
 """
 
 from functools import lru_cache
+from math import gcd
 from typing import NamedTuple
 
 import numpy as np
 
 from convlib import parallel
-from convlib.kernels.blocks import SHAPE, multiply, nought, put, share, spread, together
+from convlib.kernels.blocks import SHAPE, multiply, nought, prefetch, put, share, spread, take, together
 from convlib.kernels.gather import bring_strips, in_one_line, strip_room, table_rows, taps_met, window_of
 from convlib.kernels.shuffles import transpose
 from convlib.kernels.simd import all_finite, compiled, inlined, lanes, lanes_of, load_between, store_some
-from convlib.kernels.tuning import AT_ONCE, IN_PLACE, PIECE, ROWS, SET, VECTORS
+from convlib.kernels.tuning import AGAIN, AT_ONCE, IN_PLACE, PIECE, ROWS, SET, VECTORS, WAYS
 
 __all__ = ["copy", "turn", "pack", "forward", "turned", "input_grad", "suits"]
 
@@ -37,22 +38,15 @@ class _Left(NamedTuple):
 
 
 @inlined
-def _add_product(sums, left, i, right, j, sizes):
-    """Add a panel times a strip, in chains of bounded length; the first begins at the sums."""
-    (runs, length, gap, piece), (row_step, on, down) = sizes
-    total, chains, room = nought(right, SHAPE), 0, piece
+def _add_chain(sums, left, i, right, j, sizes):
+    """Add some runs of a panel's depth times rows of a strip; behind a run the panel has a gap."""
+    (runs, length, gap), (row_step, on, down) = sizes
     for _ in range(runs):
-        for begin in range(0, length, piece):
-            count = min(piece, length - begin)
-            if count > room:
-                total, sums = together(total, sums), nought(right, SHAPE)
-                chains, room = chains + 1, piece
-            for _ in range(count):
-                sums = multiply(sums, left, i, row_step, right, j)
-                i, j = i + on, j + down
-            room -= count
+        for _ in range(length):
+            sums = multiply(sums, left, i, row_step, right, j)
+            i, j = i + on, j + down
         i += gap * on
-    return together(total, sums) if chains else sums
+    return sums
 
 
 @compiled
@@ -88,7 +82,8 @@ def _multiply_strips(left, panels, columns, right, target, work):
     (tile, piece), weights, (result, image_step, places, start, above) = work, left.data, target
     numbers, (origin, room, down), (runs, length, skip, gap) = right
     wide, begin = VECTORS * lanes(tile), min(1, start.size - 1)
-    sizes, steps = (runs, length, gap, piece), (left.row_step, left.depth_step, down)
+    steps, on = (left.row_step, left.depth_step, down), (length + gap) * left.depth_step
+    some = max(1, piece // max(1, length))  # runs in a chain
     for panel in range(panels[0], panels[1]):
         row, i = panel * ROWS, left.origin + panel * left.panel_step + skip * left.depth_step
         if not left.panel_step:
@@ -96,12 +91,20 @@ def _multiply_strips(left, panels, columns, right, target, work):
             i += row * left.row_step
         image, p, j = columns[0] // places, columns[0] % places, origin
         for column in range(columns[0], columns[1], wide):
-            sums = spread(start, (above + row) * begin, begin, SHAPE)
-            sums = _add_product(sums, weights, i, numbers, j, (sizes, steps))
-            if p + wide <= places and row + ROWS <= left.rows:
-                put(result, image * image_step + (above + row) * places + p, places, sums)
-            else:
-                put(tile, 0, wide, sums)
+            whole, at, step = p + wide <= places and row + ROWS <= left.rows, 0, wide
+            if whole:
+                at, step = image * image_step + (above + row) * places + p, places
+            goal = result if whole else tile
+            prefetch(goal, at, step, SHAPE)
+            biases = spread(start, (above + row) * begin, begin, SHAPE)
+            for run in range(0, runs, some):
+                sizes = (min(some, runs - run), length, gap), steps
+                sums = nought(tile, SHAPE) if run else biases
+                sums = _add_chain(sums, weights, i + run * on, numbers, j + run * length * down, sizes)
+                if run:
+                    sums = together(take(goal, at, step, SHAPE), sums)
+                put(goal, at, step, sums)
+            if not whole:
                 size = min(ROWS, left.rows - row), min(wide, columns[1] - column)
                 _put_pieces(tile, size, target[:3], (image, above + row, p))
             p, j = p + wide, j + room
@@ -129,14 +132,14 @@ def _product(job, jobs, left, w, image, target, sets, work):
         if some > 0:
             some = min(some, last - first)
             place = origin + n * w.groups * w.in_channels * w.width + p
-            right = data, (place, wide, w.width), (1, left.depth, 0, 0)
+            right = data, (place, wide, w.width), (left.depth, 1, 0, 0)
         else:
             met, end, some = taps_met(w, first, lanes(data)), min(last, first + gathered), 1
             while first + some < end and taps_met(w, first + some, lanes(data)) == met:
                 some += 1
             bring_strips(w, data, origin, (first, first + some), met, packed, tables[job])
             gap = taps - (met[1] - met[0])
-            runs, length = (w.in_channels, taps - gap) if gap else (1, left.depth)
+            runs, length = (w.in_channels, taps - gap) if gap else (left.depth, 1)
             right = packed, (0, room, wide), (runs, length, met[0], gap)
         columns = first * wide, min((first + some) * wide, every)
         _multiply_strips(left, mine, columns, right, target, (tile, piece))
@@ -148,7 +151,8 @@ def _plan(g, n):
     """What depends on sizes: window, strips packed and in place, a job's memory and table."""
     w, wide = window_of(g), VECTORS * n
     some = max(1, SET // (w.in_channels * w.kernel_height * w.kernel_width * wide))
-    in_place = in_one_line(g) and g.out_channels // g.groups <= IN_PLACE
+    fits = w.in_channels * gcd(w.width, AGAIN) <= WAYS * AGAIN  # into the first cache, where it lies
+    in_place = in_one_line(g) and fits and g.out_channels // g.groups <= IN_PLACE
     gathered = 1 if in_place else min(some, -(-w.batch * w.out_height * w.out_width // wide))
     space = ROWS * wide + n + gathered * strip_room(w, n)
     return w, (gathered, some if in_place else 0), space, table_rows(w, gathered, n)

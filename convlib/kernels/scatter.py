@@ -79,11 +79,11 @@ def _scatter_panel(windows, images, panel, tables, work, shape):
     for first in range(0, last, len(cells)):
         count = min(len(cells), last - first)
         some = cells[: -(-count // high) * high]
-        for begin in range(0, v.in_channels, PIECE):
-            depth = min(PIECE, v.in_channels - begin)
-            flow = packed, first * v.in_channels + begin * high, v.in_channels
-            for t in range(len(taps)):
-                _find_cells(w, first, last, (taps[t, 0], taps[t, 1]), some)
+        for t in range(len(taps)):
+            _find_cells(w, first, last, (taps[t, 0], taps[t, 1]), some)
+            for begin in range(0, v.in_channels, PIECE):
+                depth = min(PIECE, v.in_channels - begin)
+                flow = packed, first * v.in_channels + begin * high, v.in_channels
                 weight = numbers, origin + begin * step + t * (step // len(taps)), step, depth
                 _add_places(some, flow, weight, plane, tile, shape)
 

@@ -17,13 +17,17 @@ def _in_turns(cpu, a, b):
     return cpu.pick(a, b, turns[:n]), cpu.pick(a, b, turns[n:])
 
 
-@primitive(as_first)
+def _two(a, b):
+    return types.UniTuple(a, 2)
+
+
+@primitive(_two)
 def every_second(cpu, a, b):
-    """Lanes 0, 2, 4, ... of two vectors behind each other (chapter "Vectors and the block")."""
-    return cpu.pick(a, b, range(0, 2 * cpu.count(a), 2))
+    """Lanes 0, 2, ... of two vectors behind each other, and 1, 3, ... (chapter "Vectors and the block")."""
+    return [cpu.pick(a, b, range(first, 2 * cpu.count(a), 2)) for first in (0, 1)]
 
 
-@primitive(lambda a, b: types.UniTuple(a, 2))
+@primitive(_two)
 def in_turns(cpu, a, b):
     """Two vectors: a[0], b[0], a[1], b[1], and so on (chapter "Vectors and the block")."""
     return _in_turns(cpu, a, b)

@@ -116,6 +116,9 @@ class Computing(_Processor):
 
     load_lanes = load  # only some of them
 
+    def prefetch(self, array, place, count):
+        """Nothing is far away."""
+
     def store(self, array, place, vector, count=REGISTER_BYTES):
         lanes, numbers = self.inside(array, place, 0, count)
         array[numbers] = vector[lanes]
@@ -191,6 +194,8 @@ class _Registers(_Processor):
 class _Places(_Registers):
     """Says where numbers lie, and reads whole vectors."""
 
+    line = 64  # bytes that come from memory together
+
     def address(self, array, place, count=None):
         """The address of array[place]; where indices are checked, `count` numbers must fit."""
         check_array(self.name, array[0])
@@ -213,6 +218,13 @@ class _Places(_Registers):
     def number(self, array, place):
         return self.builder.load(self.address(array, place, 1))
 
+    def prefetch(self, array, place, count):
+        i32, lines = ir.IntType(32), -(-count * REGISTER_BYTES // self.line)
+        for each in self.places(place, self.line * 8 // array[0].dtype.bitwidth, lines):
+            address = self.builder.bitcast(self.address(array, each), ir.IntType(8).as_pointer())
+            given = [address, i32(1), i32(3), i32(1)]  # numbers, to be written, to be kept near
+            _call(self.builder, "prefetch.p0", self.vector(array), ir.VoidType(), given)
+
     def load(self, array, place):
         address, align = self.vector_at(array, place, self.lanes(array))
         return self.builder.load(address, align=align)
@@ -223,17 +235,17 @@ class _Masks(_Places):
 
     def some_lanes(self, array, place, first, last):
         """What a masked load or store is told, and whether these are all lanes."""
-        b, n = self.builder, self.lanes(array)
+        b, n, i32 = self.builder, self.lanes(array), ir.IntType(32)
         first = place.type(first) if isinstance(first, int) else first
-        zero, end, lane = place.type(0), place.type(n), ir.VectorType(place.type, n)(list(range(n)))
+        zero, end, lane = place.type(0), place.type(n), ir.VectorType(i32, n)(list(range(n)))
         low = b.select(b.icmp_signed("<", first, zero), zero, first)
         high = b.select(b.icmp_signed(">", last, end), end, last)
         self.address(array, b.add(place, low), b.sub(high, low))  # looks whether they are there
-        inside = b.and_(b.icmp_signed(">=", lane, self.spread(array, low)),
-                        b.icmp_signed("<", lane, self.spread(array, high)))  # fmt: skip
+        limits = [self.spread(array, b.trunc(each, i32)) for each in (low, high)]  # short: fewer registers
+        inside = b.and_(b.icmp_signed(">=", lane, limits[0]), b.icmp_signed("<", lane, limits[1]))
         whole = b.and_(b.icmp_signed("==", low, zero), b.icmp_signed("==", high, end))
         address, align = self.vector_at(array, place)
-        return [address, ir.IntType(32)(align), inside], whole
+        return [address, i32(align), inside], whole
 
     def either(self, whole, *ways):
         """The way of whole vectors or the one with a mask; no other where registers are longer."""

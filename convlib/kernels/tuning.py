@@ -10,10 +10,11 @@ from platform import machine
 from convlib.kernels.simd import REGISTER_BYTES
 
 __all__ = [
-    "REGISTERS", "ROWS", "VECTORS", "PIECE", "SET", "IN_PLACE", "AT_ONCE", "PIXELS", "PLANE",
-    "SHARES", "DEEP", "TALL", "SPAN", "BUNCH", "LINES", "FLOW", "FEW_TAPS", "SUMS", "SETS", "DOTS",
-    "FEW", "SMALL", "SERIAL", "OUTPUTS", "TILES", "FEW_PIECES", "MANY_PIECES", "PART", "SECTIONS",
-    "TRANSFORM", "CHANNELS_PLANES", "CHANNELS_PLANES_STRIDED", "CHANNELS_PLANES_WEIGHTS", "SPARSE",
+    "REGISTERS", "ROWS", "VECTORS", "PIECE", "SET", "IN_PLACE", "AGAIN", "WAYS", "AT_ONCE",
+    "PIXELS", "PLANE", "SHARES", "DEEP", "TALL", "SPAN", "BUNCH", "LINES", "FLOW", "FEW_TAPS",
+    "SUMS", "SETS", "DOTS", "FEW", "SMALL", "SERIAL", "OUTPUTS", "TILES", "FEW_PIECES",
+    "MANY_PIECES", "PART", "SECTIONS", "TRANSFORM", "CHANNELS_PLANES", "CHANNELS_PLANES_STRIDED",
+    "CHANNELS_PLANES_WEIGHTS", "SPARSE",
 ]
 
 
@@ -27,8 +28,10 @@ ROWS, VECTORS = (8, 2) if REGISTERS == 32 else (6, 2)  # the block: sums for whi
 # Chapter "Packing: the layer as a matrix product" (chapters/packing.ipynb)
 
 PIECE = 128  # products in one chain of sums: it bounds the rounding errors
-SET = 100_000  # numbers in a set of strips, which must stay in the second cache
+SET = 50_000  # numbers in a set of strips, which must stay in the second cache
 IN_PLACE = 64  # output channels up to which the strips of 1 x 1 layers are read where they lie
+AGAIN = 1024  # numbers of float32 after which the places of the first cache begin again
+WAYS = 8  # lines that it holds at each of these places
 AT_ONCE = 8  # numbers of the depth whose weights are packed at a time
 
 

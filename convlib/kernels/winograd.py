@@ -14,7 +14,6 @@ the sizes of what it is multiplied with, the functions return None: the error st
 RANGE times that bound in terms of what a result reads. Sizes below 2**-126 count as that.
 """
 
-import itertools
 import math
 from fractions import Fraction
 from functools import lru_cache
@@ -28,6 +27,7 @@ from convlib.kernels.blocks import SHAPE, multiply, nought, put, share, take, to
 from convlib.kernels.product import turn, turned
 from convlib.kernels.simd import all_finite, compiled, inlined, lanes, lanes_of, load, primitive, store
 from convlib.kernels.tuning import FEW_PIECES, MANY_PIECES, OUTPUTS, PART, PIECE, ROWS, SECTIONS, TILES, VECTORS
+from convlib.phases import gather, phases_of
 from convlib.transforms import winograd_matrices
 
 __all__ = ["POINTS", "N", "suits", "forward", "input_grad", "weight_grad"]
@@ -291,16 +291,15 @@ def _multiply_pieces(numbers, s, left, right, target, sizes, more):
     for t in range(points):
         for row in range(0, rows, ROWS):
             place, i = target + t * s.out_apart + row * s.out_step, v + t * s.apart + row * row_step
-            j, sums = u + t * u_apart, nought(numbers, SHAPE)
-            if more:
-                sums = take(numbers, place, s.out_step, SHAPE)
+            j = u + t * u_apart
             for begin in range(0, depth, PIECE):
-                part = nought(numbers, SHAPE)
+                sums = nought(numbers, SHAPE)
                 for _ in range(min(PIECE, depth - begin)):
-                    part = multiply(part, numbers, i, row_step, numbers, j)
+                    sums = multiply(sums, numbers, i, row_step, numbers, j)
                     i, j = i + along, j + u_step
-                sums = together(sums, part)
-            put(numbers, place, s.out_step, sums)
+                if more or begin > 0:
+                    sums = together(take(numbers, place, s.out_step, SHAPE), sums)
+                put(numbers, place, s.out_step, sums)
 
 
 @inlined
@@ -523,44 +522,14 @@ def _images_at_once(g):
     return g.batch if s.few else max(1, 4 * MANY_PIECES // size)
 
 
-@lru_cache(maxsize=1024)
-def _phases(g):
-    """The layers without dilation that a layer consists of: (layer, cells, places) of phases."""
-    axes, layers = [], {}
-    for size, places, step, (before, _) in zip(g[2:4], g[-2:], g.dilation, g.padding, strict=True):
-        axes.append([])
-        for place in range(step):
-            cell = (place - before) % step
-            count, some = len(range(cell, size, step)), len(range(place, places, step))
-            first = (before + cell - place) // step
-            zeros = first, some + g.kernel_height - 1 - first - count
-            phase = slice(cell, None, step), slice(place, None, step)
-            axes[-1].append((count, some, zeros, *phase))
-    for rows, columns in itertools.product(*axes):
-        layer = g._replace(height=rows[0], width=columns[0], padding=(rows[2], columns[2]),
-                           out_height=rows[1], out_width=columns[1], dilation=(1, 1))
-        cells, places = layers.setdefault(layer, ([], []))
-        cells.append((..., rows[3], columns[3]))
-        places.append((..., rows[4], columns[4]))
-    return [(layer._replace(batch=g.batch * len(cells)), cells, places)
-            for layer, (cells, places) in layers.items()]  # fmt: skip
-
-
-def _gather(images, phases):
-    """Some phases of the images, one after the other."""
-    if len(phases) == 1:
-        return np.ascontiguousarray(images[phases[0]])
-    return np.concatenate([images[phase] for phase in phases])
-
-
 def _by_phases(direction, images, weight, bias, g, output, jobs):
     """Compute outputs from images, phase by phase of a dilation; return them, or None."""
     if g.dilation == (1, 1):
         return output if _compute(direction, images, weight, bias, g, output, jobs) else None
-    for layer, *phases in _phases(g):
+    for layer, *phases in phases_of(g):
         reads, writes = phases[::-1] if direction == "input_grad" else phases
         some = np.empty((layer.batch, *output[writes[0]].shape[1:]), _SINGLE)
-        if not _compute(direction, _gather(images, reads), weight, bias, layer, some, jobs):
+        if not _compute(direction, gather(images, reads), weight, bias, layer, some, jobs):
             return None
         for phase, part in zip(writes, np.split(some, len(writes)), strict=True):
             output[phase] = part
@@ -619,8 +588,8 @@ def weight_grad(input, grad_output, geometry, jobs):
     Source: chapter "Tiles in vectors".
     """
     total = None
-    for layer, cells, places in _phases(geometry):
-        x, d = _gather(input, cells), _gather(grad_output, places)
+    for layer, cells, places in phases_of(geometry):
+        x, d = gather(input, cells), gather(grad_output, places)
         some = _images_at_once(layer)
         for first in range(0, layer.batch, some):
             x_part, d_part = x[first : first + some], d[first : first + some]

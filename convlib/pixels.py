@@ -1,0 +1,50 @@
+# Exported from chapters/ by tools/export.py: edit the chapter, not this file.
+"""Images of one pixel: a layer is then one product of matrices with a few rows, which BLAS computes.
+
+Chapter "A channel by itself" builds this module.
+"""
+
+import numpy as np
+
+from convlib.kernels.tuning import SERIAL, SMALL
+from convlib.places import CHAIN
+
+__all__ = ["suits", "forward", "input_grad", "weight_grad"]
+
+
+# Chapter "A channel by itself" (chapters/alone.ipynb)
+
+def suits(geometry, dtype):
+    """Whether a layer is one product of a few rows, in sums that BLAS may add up (chapter "A channel by itself")."""
+    g, (_, middle, largest) = geometry, sorted((geometry.batch, geometry.in_channels, geometry.out_channels))
+    sizes = g.height, g.width, g.kernel_height, g.kernel_width, g.out_height, g.out_width, g.groups
+    # A matrix of a single number would only scale the other one, and BLAS may leave out a factor of zero.
+    return 1 < middle <= largest <= CHAIN and sizes == (1,) * 7 and g.padding == ((0, 0), (0, 0))
+
+
+def forward(input, weight, bias, geometry, jobs):
+    """Return the output (chapter "A channel by itself")."""
+    images, rows = input.reshape(len(input), -1), weight.reshape(len(weight), -1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        if images.size * len(rows) <= SMALL:
+            output = np.dot(images, rows.T)
+            output += bias
+            return output.reshape(*output.shape, 1, 1)
+        output = np.empty((len(images), len(rows)), input.dtype)
+        some = max(1, SERIAL // max(1, images.size))  # rows, so few that BLAS needs no second thread
+        for k in range(0, len(rows), some):
+            products = np.dot(rows[k : k + some], images.T)
+            np.add(products.T, bias[k : k + some], out=output[:, k : k + some])
+    return output.reshape(*output.shape, 1, 1)
+
+
+def input_grad(weight, grad_output, geometry, jobs):
+    """Return the learning flow (chapter "A channel by itself")."""
+    flow, rows = grad_output.reshape(len(grad_output), -1), weight.reshape(len(weight), -1)
+    return np.dot(flow, rows).reshape(geometry[:4])
+
+
+def weight_grad(input, grad_output, geometry, jobs):
+    """Return the gradient of the weights (chapter "A channel by itself")."""
+    flow, images = grad_output.reshape(len(grad_output), -1), input.reshape(len(input), -1)
+    return np.dot(flow.T, images).reshape(*geometry[4:5], *geometry[1:2], 1, 1)
