@@ -208,10 +208,9 @@ def _fill_lines(steps, count, data, at, cells, places):
 @inlined
 def _fill_group(sheet, phases, data, item, cells, slot):
     """Copy the channels of a group of an image; `slot` is where the image lies in each plane."""
-    size = sheet.height * sheet.width
-    steps = sheet.right, sheet.down * sheet.width, sheet.pitch, size
+    steps = sheet.right, sheet.down * sheet.width, sheet.pitch, sheet.height * sheet.width
     for c in range(sheet.channels):
-        at = (item * sheet.channels + c) * size
+        at = (item * sheet.channels + c) * steps[3]
         place = c * sheet.down * sheet.right * sheet.phase + slot * sheet.image
         for p in range(len(phases)):
             places, count = (place + phases[p, 1], place + phases[p, 2]), (phases[p, 3], phases[p, 4])

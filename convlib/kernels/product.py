@@ -37,16 +37,25 @@ class _Left(NamedTuple):
     panel_step: int  # 0: rows are read where they are, and the last panel is moved back
 
 
+_SLIM = ((0,),) * ROWS  # for a last strip of which one vector is enough
+
+
 @inlined
-def _add_chain(sums, left, i, right, j, sizes):
-    """Add some runs of a panel's depth times rows of a strip; behind a run the panel has a gap."""
-    (runs, length, gap), (row_step, on, down) = sizes
-    for _ in range(runs):
-        for _ in range(length):
-            sums = multiply(sums, left, i, row_step, right, j)
-            i, j = i + on, j + down
-        i += gap * on
-    return sums
+def _make_block(shape, begin, left, right, goal, sizes):
+    """Write a panel times a strip, chain by chain; begin and goal are (array, place, row step)."""
+    (start, first, each), (weights, i), (numbers, j), (target, at, step) = begin, left, right, goal
+    (runs, length, gap, some), (row_step, on, down) = sizes
+    prefetch(target, at, step, shape)
+    for run in range(0, runs, some):
+        sums = nought(target, shape) if run else spread(start, first, each, shape)
+        for _ in range(run, min(runs, run + some)):
+            for _ in range(length):
+                sums = multiply(sums, weights, i, row_step, numbers, j)
+                i, j = i + on, j + down
+            i += gap * on
+        if run:
+            sums = together(take(target, at, step, shape), sums)
+        put(target, at, step, sums)
 
 
 @compiled
@@ -81,9 +90,8 @@ def _multiply_strips(left, panels, columns, right, target, work):
     """
     (tile, piece), weights, (result, image_step, places, start, above) = work, left.data, target
     numbers, (origin, room, down), (runs, length, skip, gap) = right
-    wide, begin = VECTORS * lanes(tile), min(1, start.size - 1)
-    steps, on = (left.row_step, left.depth_step, down), (length + gap) * left.depth_step
-    some = max(1, piece // max(1, length))  # runs in a chain
+    wide, each = VECTORS * lanes(tile), min(1, start.size - 1)
+    sizes = (runs, length, gap, max(1, piece // max(1, length))), (left.row_step, left.depth_step, down)
     for panel in range(panels[0], panels[1]):
         row, i = panel * ROWS, left.origin + panel * left.panel_step + skip * left.depth_step
         if not left.panel_step:
@@ -91,19 +99,13 @@ def _multiply_strips(left, panels, columns, right, target, work):
             i += row * left.row_step
         image, p, j = columns[0] // places, columns[0] % places, origin
         for column in range(columns[0], columns[1], wide):
-            whole, at, step = p + wide <= places and row + ROWS <= left.rows, 0, wide
-            if whole:
-                at, step = image * image_step + (above + row) * places + p, places
-            goal = result if whole else tile
-            prefetch(goal, at, step, SHAPE)
-            biases = spread(start, (above + row) * begin, begin, SHAPE)
-            for run in range(0, runs, some):
-                sizes = (min(some, runs - run), length, gap), steps
-                sums = nought(tile, SHAPE) if run else biases
-                sums = _add_chain(sums, weights, i + run * on, numbers, j + run * length * down, sizes)
-                if run:
-                    sums = together(take(goal, at, step, SHAPE), sums)
-                put(goal, at, step, sums)
+            begin, at = (start, (above + row) * each, each), image * image_step + (above + row) * places + p
+            whole = p + wide <= places and row + ROWS <= left.rows
+            goal = (result, at, places) if whole else (tile, 0, wide)
+            if columns[1] - column > lanes(tile):
+                _make_block(SHAPE, begin, (weights, i), (numbers, j), goal, sizes)
+            else:
+                _make_block(_SLIM, begin, (weights, i), (numbers, j), goal, sizes)
             if not whole:
                 size = min(ROWS, left.rows - row), min(wide, columns[1] - column)
                 _put_pieces(tile, size, target[:3], (image, above + row, p))
