@@ -15,7 +15,7 @@ __all__ = ["suits", "forward", "input_grad", "weight_grad"]
 # Chapter "A channel by itself" (chapters/alone.ipynb)
 
 def suits(geometry, dtype):
-    """Whether a layer is one product of a few rows, in sums that BLAS may add up (chapter "A channel by itself")."""
+    """Whether a layer is a product of a few rows, in sums for BLAS (chapter "A channel by itself")."""
     g, (_, middle, largest) = geometry, sorted((geometry.batch, geometry.in_channels, geometry.out_channels))
     sizes = g.height, g.width, g.kernel_height, g.kernel_width, g.out_height, g.out_width, g.groups
     # A matrix of a single number would only scale the other one, and BLAS may leave out a factor of zero.

@@ -32,7 +32,10 @@ def test_signals_at_random_moments(pool):
     assert "2000 calls" in run(["tests/check_interrupts.py"], pool, "2000")
 
 
-@pytest.mark.parametrize("name", sorted(set(algorithms.ALGORITHMS) - {"numpy", "places", "pixels"}))  # they run no kernels
+BY_KERNELS = sorted(set(algorithms.ALGORITHMS) - {"numpy", "places", "pixels"})
+
+
+@pytest.mark.parametrize("name", BY_KERNELS)
 def test_a_call_in_the_middle_of_another_has_memory_of_its_own(name, monkeypatch):
     """As in a handler of a signal, between any two kernels of a call."""
     random, run_kernel, inside = np.random.default_rng(0), parallel.run, []

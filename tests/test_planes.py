@@ -177,7 +177,7 @@ def test_pixels_takes_images_of_one_pixel_only():
     single = np.dtype("f")
     assert pixels.suits(LEAST["one pixel"], single) and pixels.suits(LEAST["one pixel, in portions"], single)
     assert not pixels.suits(LEAST["the house"], single)
-    assert not pixels.suits(layer((2, 1, 1, 1), (1, 1, 1, 1)), single), "a single weight, by which BLAS would only scale"
+    assert not pixels.suits(layer((2, 1, 1, 1), (1, 1, 1, 1)), single), "a single weight: BLAS would only scale"
     assert not pixels.suits(layer((1, 4, 1, 1), (4, 4, 1, 1), 2, ((1, 0), (1, 0))), single), "a pixel that no tap meets"
     assert not pixels.suits(layer((1, 4, 1, 1), (4, 2, 1, 1), 1, 0, 1, 2), single), "groups"
     assert not pixels.suits(layer((1, 2**14 + 1, 1, 1), (4, 2**14 + 1, 1, 1)), single), "too many products for one sum"

@@ -3,7 +3,7 @@
 
 from numba import types
 
-from convlib.kernels.simd import as_first, primitive
+from convlib.kernels.simd import primitive
 
 __all__ = ["every_second", "in_turns", "transpose"]
 

@@ -89,6 +89,9 @@ class _Processor:
         """Some vectors side by side."""
         return [self.load(array, each) for each in self.places(place, self.lanes(array), count)]
 
+    def prefetch(self, array, place, count):
+        """Ask for the memory of some vectors; who does not do so loses only time."""
+
 
 class Computing(_Processor):
     """Does at once what it is told, with NumPy (chapter "How the engine is wired")."""
@@ -115,9 +118,6 @@ class Computing(_Processor):
         return vector
 
     load_lanes = load  # only some of them
-
-    def prefetch(self, array, place, count):
-        """Nothing is far away."""
 
     def store(self, array, place, vector, count=REGISTER_BYTES):
         lanes, numbers = self.inside(array, place, 0, count)
