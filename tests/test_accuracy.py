@@ -36,7 +36,7 @@ LAYERS = {  # input, weight, options
     "one pixel": ((3, 40, 1, 1), (20, 40, 1, 1), {}),
     "patches": ((2, 3, 13, 12), (9, 3, 4, 4), {"stride": 4}),
 }  # fmt: skip
-IN_FLOAT64 = "5 x 5", "all settings", "depthwise", "few places", "a house", "one pixel", "patches"  # wider numbers take long
+IN_FLOAT64 = "5 x 5", "all settings", "depthwise", "few places", "a house", "one pixel", "patches"  # wider take long
 WIDER = {np.dtype("f"): np.float64, np.dtype("d"): np.longdouble}
 
 
