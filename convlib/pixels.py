@@ -33,7 +33,7 @@ def forward(input, weight, bias, geometry, jobs):
         output = np.empty((len(images), len(rows)), input.dtype)
         some = max(1, SERIAL // max(1, images.size))  # rows, so few that BLAS needs no second thread
         for k in range(0, len(rows), some):
-            products = np.dot(rows[k : k + some], images.T)
+            products = rows[k : k + some] @ images.T  # not np.dot: a last row may be a single number
             np.add(products.T, bias[k : k + some], out=output[:, k : k + some])
     return output.reshape(*output.shape, 1, 1)
 

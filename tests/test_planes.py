@@ -6,7 +6,7 @@ import pytest
 from convlib import numpy_kernels, pixels
 from convlib.kernels import few, loops, planes
 from convlib.kernels.simd import lanes_of
-from convlib.kernels.tuning import BUNCH, DOTS, PIECE, ROWS, SETS, SMALL, TALL
+from convlib.kernels.tuning import BUNCH, DOTS, PIECE, ROWS, SERIAL, SETS, SMALL, TALL
 from convlib.shapes import conv2d_geometry, output_shape
 
 PASSES = "forward", "input_grad", "weight_grad"
@@ -181,6 +181,16 @@ def test_pixels_takes_images_of_one_pixel_only():
     assert not pixels.suits(layer((1, 4, 1, 1), (4, 4, 1, 1), 2, ((1, 0), (1, 0))), single), "a pixel that no tap meets"
     assert not pixels.suits(layer((1, 4, 1, 1), (4, 2, 1, 1), 1, 0, 1, 2), single), "groups"
     assert not pixels.suits(layer((1, 2**14 + 1, 1, 1), (4, 2**14 + 1, 1, 1)), single), "too many products for one sum"
+
+
+def test_a_last_row_of_a_single_weight_is_a_product_too():
+    """BLAS may leave out a factor of zero, and with it what zero times infinity is."""
+    g = layer((100, 1, 1, 1), (SERIAL // 100 + 1, 1, 1, 1))
+    x, w = np.ones(g[:4], "f"), np.zeros((g.out_channels, 1, 1, 1), "f")
+    x[0] = np.inf
+    assert pixels.suits(g, x.dtype) and g.out_channels % (SERIAL // 100) == 1
+    output = pixels.forward(x, w, w[:, 0, 0, 0], g, 1)
+    assert np.isnan(output[0]).all() and not output[1:].any()
 
 
 @pytest.mark.parametrize("width", [1, 2, 3, *(2 * lanes_of("f") * k + d for k in (1, 2) for d in (-1, 0, 1))])
