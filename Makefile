@@ -92,7 +92,7 @@ test: book
 
 # The tests of the library itself. They run twice more, in other ways.
 TESTS_OF_CONVLIB := $(addprefix tests/test_,functional.py choosing.py processes.py interrupts.py board.py simd.py \
-  same_bits.py blocks.py product.py back.py planes.py winograd.py transforms.py numpy_kernels.py shapes.py \
+  same_bits.py blocks.py product.py back.py planes.py direct.py winograd.py transforms.py numpy_kernels.py shapes.py \
   general_reference.py reference.py gradcheck.py datasets.py figures.py learning_figures.py pooling.py layers.py \
   losses.py mse.py optimizers.py training.py digits.py cluster.py)
 # Those of the checker of answers compile nothing: one more run is enough for them, the one that counts lines.

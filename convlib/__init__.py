@@ -15,13 +15,10 @@ from convlib.layers import Conv2d, Dropout, Flatten, Linear, MaxPool2d, ReLU, Se
 from convlib.parallel import get_num_threads, set_num_threads
 from convlib.pooling import max_pool2d, max_pool2d_input_grad
 
-__all__ = [
-    "datasets", "figures", "gradcheck", "layers", "losses", "models", "optimizers", "reference",
-    "shapes", "training", "get_winograd", "set_winograd", "conv2d", "conv2d_bias_grad",
-    "conv2d_input_grad", "conv2d_weight_grad", "Conv2d", "Dropout", "Flatten", "Linear",
-    "MaxPool2d", "ReLU", "Sequential", "get_num_threads", "set_num_threads", "max_pool2d",
-    "max_pool2d_input_grad",
-]
+__all__ = ["datasets", "figures", "gradcheck", "layers", "losses", "models", "optimizers", "reference", "shapes",
+    "training", "get_winograd", "set_winograd", "conv2d", "conv2d_bias_grad", "conv2d_input_grad", "conv2d_weight_grad",
+    "Conv2d", "Dropout", "Flatten", "Linear", "MaxPool2d", "ReLU", "Sequential", "get_num_threads", "set_num_threads",
+    "max_pool2d", "max_pool2d_input_grad"]
 
 
 # Chapter "The library, name by name" (chapters/api.ipynb)

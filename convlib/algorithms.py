@@ -21,19 +21,15 @@ from convlib import numpy_kernels, places
 from convlib.numpy_kernels import _meeting
 from convlib.reduction import is_wide
 
-__all__ = [
-    "ALGORITHMS", "LOCAL_ERROR", "FALLBACKS", "MISSING", "suits", "work", "FEW_PLACES",
-    "choose_simply", "RULES", "only_local", "choose", "check_algorithm", "Algorithm", "meetings",
-    "tile_products", "tiles_pay", "choose_forward", "choose_input_grad", "choose_weight_grad",
-    "get_winograd", "set_winograd",
-]
+__all__ = ["ALGORITHMS", "LOCAL_ERROR", "MISSING", "suits", "work", "FEW_PLACES", "choose_simply", "RULES",
+    "only_local", "choose", "check_algorithm", "Algorithm", "meetings", "tile_products", "tiles_pay", "direct_pays",
+    "choose_forward", "choose_input_grad", "choose_weight_grad", "get_winograd", "set_winograd"]
 
 
 # Chapter "One function for every layer" (chapters/one_function.ipynb)
 
 ALGORITHMS = {"numpy": numpy_kernels, "places": places}
 LOCAL_ERROR = {"numpy": True, "places": True}  # is it bounded by what the result itself reads?
-FALLBACKS = ["numpy"]  # who is asked, one after the other, where an algorithm returns None
 MISSING = []  # why the table is shorter than it could be
 
 
@@ -202,18 +198,18 @@ class Algorithm(NamedTuple):
 
 try:
     from convlib import patches, pixels
-    from convlib.kernels import few, loops, planes, product, scatter, tuning, weights, winograd
+    from convlib.kernels import direct, few, planes, product, scatter, tuning, weights, winograd
 
     ALGORITHMS |= {
         "pixels": pixels,
         "few": few,
         "planes": planes,
+        "direct": Algorithm(direct.suits, direct.forward, direct.input_grad, planes.weight_grad),
         "product": Algorithm(
             product.suits, product.forward, scatter.input_grad, weights.weight_grad
         ),
         "patches": patches,
         "winograd": winograd,
-        "loops": loops,
     }
 except ModuleNotFoundError as error:
     if error.name.split(".")[0] not in ("numba", "llvmlite"):
@@ -221,9 +217,8 @@ except ModuleNotFoundError as error:
     MISSING += ["Numba is missing"]
     warnings.warn("Numba is missing: convlib computes with NumPy alone", stacklevel=2)
 
-LOCAL_ERROR |= dict.fromkeys(("pixels", "few", "planes", "product", "patches", "loops"), True)
+LOCAL_ERROR |= dict.fromkeys(("pixels", "few", "planes", "direct", "product", "patches"), True)
 LOCAL_ERROR["winograd"] = False
-FALLBACKS[:] = "loops", "numpy"
 
 
 def meetings(geometry):
@@ -269,6 +264,35 @@ def _choose_first(geometry, can):
     return None
 
 
+def _is_sparse(geometry):
+    """Whether many of an output's taps meet no cell."""
+    g = geometry
+    return meetings(g) < tuning.SPARSE * g.out_height * g.out_width * g.kernel_height * g.kernel_width
+
+
+def _filled(count, unit):
+    """The part that is filled, if so many things are put into whole units."""
+    return count / (-(-count // unit) * unit)
+
+
+def direct_pays(geometry):
+    """Whether direct convolution fills its blocks better than its rivals (chapter "Choosing")."""
+    g, lanes = geometry, tuning.REGISTER_BYTES // 4
+    rows, places, strip = g.out_channels // g.groups, g.out_height * g.out_width, tuning.VECTORS * lanes
+    depth = g.in_channels // g.groups * g.kernel_height * g.kernel_width
+    blocks = _filled(g.out_width, tuning.TALL) * _filled(rows, lanes)
+    if tuning.REGISTERS < 32 or depth < tuning.LONG or _is_sparse(g):
+        return False
+    if g.kernel_height * g.kernel_width == g.groups == 1:
+        return places < 2 * strip and blocks > 0.9
+    if planes.suits(g, np.float32):
+        line = g.out_width + max(g.padding[1])
+        strips = g.out_width / line * _filled(g.out_height * line, strip) * _filled(rows, tuning.ROWS)
+    else:
+        strips = _filled(g.batch * places, strip) * rows / (rows + tuning.GATHERED)
+    return blocks > strips
+
+
 def _choose_planes(channels, most, geometry, can):
     """Name planes, if no more than `most` channels of a group must stay near, or the product."""
     single = geometry.kernel_height * geometry.kernel_width == geometry.groups == 1
@@ -281,14 +305,17 @@ def choose_forward(geometry, can):
     """Name the algorithm for an output (chapter "Choosing")."""
     g, first = geometry, _choose_first(geometry, can)
     name = first or _choose_planes(g.in_channels, tuning.CHANNELS_PLANES, g, can)
-    all_taps = g.out_height * g.out_width * g.kernel_height * g.kernel_width
-    sparse = name == "product" and meetings(g) < tuning.SPARSE * all_taps
-    return "numpy" if sparse else name
+    if name == "product" and _is_sparse(g):
+        return "numpy"
+    return "direct" if not first and can("direct") and direct_pays(g) else name
 
 
 def choose_input_grad(geometry, can):
     """Name the algorithm for a learning flow (chapter "Choosing")."""
     first, channels, most = _choose_first(geometry, can), geometry.out_channels, tuning.CHANNELS_PLANES
+    layer = product.turned(geometry)
+    if not first and layer and can("direct") and direct_pays(layer):
+        return "direct"
     if geometry.stride != (1, 1):
         channels, most = min(geometry.in_channels, channels), tuning.CHANNELS_PLANES_STRIDED
     return first or _choose_planes(channels, most, geometry, can)

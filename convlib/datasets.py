@@ -14,12 +14,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = [
-    "HOUSE_IMAGE", "HOUSE_KERNELS", "HOUSE_BIASES", "House", "house", "HOUSE_STEPS",
-    "house_detector", "LEARNING_FLOW", "learning_flow", "Pictures", "house_pictures",
-    "DIGITS_SHA256", "Digits", "load_digits", "split_shuffled", "split_last", "PHOTOGRAPH_SHA256",
-    "photograph",
-]
+__all__ = ["HOUSE_IMAGE", "HOUSE_KERNELS", "HOUSE_BIASES", "House", "house", "HOUSE_STEPS", "house_detector",
+    "LEARNING_FLOW", "learning_flow", "Pictures", "house_pictures", "DIGITS_SHA256", "Digits", "load_digits",
+    "split_shuffled", "split_last", "PHOTOGRAPH_SHA256", "photograph"]
 
 
 # Chapter "One kernel, one neuron" (chapters/one_kernel.ipynb)

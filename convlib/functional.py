@@ -15,10 +15,8 @@ from convlib import algorithms, parallel
 from convlib.reduction import Reduction, cut, embed, reduced
 from convlib.shapes import Geometry, check_bias, check_grad_output, conv2d_geometry, output_shape
 
-__all__ = [
-    "ENOUGH", "MOVED", "ARGUMENTS", "LARGEST", "conv2d", "conv2d_input_grad", "conv2d_weight_grad",
-    "conv2d_bias_grad", "Plan",
-]
+__all__ = ["ENOUGH", "MOVED", "ARGUMENTS", "LARGEST", "conv2d", "conv2d_input_grad", "conv2d_weight_grad",
+    "conv2d_bias_grad", "Plan"]
 
 
 # Chapter "One function for every layer" (chapters/one_function.ipynb)
@@ -338,7 +336,7 @@ def _make_plan(direction, algorithm, dtype, sizes, settings):
         algorithms.check_algorithm(algorithm, geometry, dtype)
         if 0 in geometry[:4]:  # nothing to compute
             name = "numpy"
-    names = [name, *algorithms.FALLBACKS]
+    names = [name, "numpy"]
     if not algorithms.LOCAL_ERROR[name]:  # where it gives up, the next best
         names.insert(1, algorithms.choose(direction, geometry, dtype, local=True))
     names = (each for each in dict.fromkeys(names) if each in algorithms.ALGORITHMS)

@@ -12,10 +12,8 @@ import numpy as np
 
 from convlib import reference
 
-__all__ = [
-    "relative_error", "numerical_gradient", "check_gradient", "HONEST_LAYERS",
-    "check_conv2d_gradients", "adjoint_gap",
-]
+__all__ = ["relative_error", "numerical_gradient", "check_gradient", "HONEST_LAYERS", "check_conv2d_gradients",
+    "adjoint_gap"]
 
 
 # Chapter "Can we trust it?" (chapters/trust.ipynb)

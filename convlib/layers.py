@@ -20,10 +20,8 @@ from convlib.functional import _together, conv2d, conv2d_bias_grad, conv2d_input
 from convlib.pooling import max_pool2d, max_pool2d_input_grad
 from convlib.shapes import _two, _whole, conv2d_geometry, max_pool2d_geometry, output_shape
 
-__all__ = [
-    "Parameter", "Layer", "ReLU", "MaxPool2d", "Conv2d", "Flatten", "Linear", "Sequential",
-    "SummaryRow", "summary", "Summary", "save", "load", "Dropout",
-]
+__all__ = ["Parameter", "Layer", "ReLU", "MaxPool2d", "Conv2d", "Flatten", "Linear", "Sequential", "SummaryRow",
+    "summary", "Summary", "save", "load", "Dropout"]
 
 
 # Chapter "Layers and models" (chapters/layers.ipynb)

@@ -7,10 +7,8 @@ comes from `convlib.shapes.conv2d_geometry`, and the arrays are as it says.
 
 import numpy as np
 
-__all__ = [
-    "conv2d", "conv2d_input_grad", "conv2d_weight_grad", "suits", "forward", "input_grad",
-    "weight_grad", "ADDED", "bias_grad",
-]
+__all__ = ["conv2d", "conv2d_input_grad", "conv2d_weight_grad", "suits", "forward", "input_grad", "weight_grad",
+    "ADDED", "bias_grad"]
 
 
 # Chapter "From loops to machine code" (chapters/machine_code.ipynb)

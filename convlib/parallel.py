@@ -17,10 +17,8 @@ from queue import SimpleQueue
 
 import numpy as np
 
-__all__ = [
-    "get_num_threads", "set_num_threads", "PATIENCE", "CACHE_LINE", "BYTE", "aligned", "KEPT",
-    "borrow", "give_back", "PAGE", "run",
-]
+__all__ = ["get_num_threads", "set_num_threads", "PATIENCE", "CACHE_LINE", "BYTE", "aligned", "KEPT", "borrow",
+    "give_back", "PAGE", "run"]
 
 
 # Chapter "One function for every layer" (chapters/one_function.ipynb)

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 
-__all__ = ["RANGE", "apart", "sets_read", "kernels_apart", "tiles_apart", "inner"]
+__all__ = ["RANGE", "apart", "sets_read", "kernels_apart", "tiles_apart", "inner", "is_near"]
 
 
 # Chapter "Tiles in vectors" (chapters/tiles.ipynb)
@@ -83,3 +83,21 @@ def inner(size, places, taps, before):
     cell, place = min(size, max(0, taps - 1 - before)), min(places, before)
     last = min(size, places - before), min(places, size - taps + 1 + before)
     return (cell, max(cell, last[0])), (place, max(place, last[1]))
+
+
+def is_near(s, images, seen, sizes, bias, output):
+    """Tell whether all results read about what their tiles hold; set those to zero that read only zeros.
+
+    `s` is a plan of `kernels.winograd`; `seen` has each job's least and largest pixel; the sizes of the
+    weights are (vectors of targets, tap, tap, lane) (chapter "Tiles in vectors").
+    """
+    taps, turn = sizes.shape[1], -1 if s.turned else 1
+    rows = sets_read(s.height, s.out_height, taps, s.top)[:, ::turn]
+    columns = sets_read(s.width, s.out_width, taps, s.left)[:, ::turn]
+    far = kernels_apart(sizes, rows, columns)
+    if far * seen[:, 1].max() <= RANGE * seen[:, 0].min():
+        return True
+    tiles, size = (s.tile_rows, s.tile_columns), (s.out_height, s.out_width)
+    times, reads = tiles_apart(images, tiles, taps, (s.top, s.left), size)
+    np.copyto(output, bias[:, np.newaxis, np.newaxis], where=reads[:, np.newaxis] == 0)
+    return far * times <= RANGE

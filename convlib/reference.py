@@ -11,11 +11,9 @@ import numpy as np
 
 from convlib.shapes import check_bias, check_grad_output, conv2d_geometry, max_pool2d_geometry, output_shape
 
-__all__ = [
-    "neuron", "correlate2d", "conv2d", "conv2d_input_grad", "conv2d_weight_grad",
-    "conv2d_bias_grad", "general_conv2d", "general_conv2d_input_grad", "general_conv2d_weight_grad",
-    "relu", "relu_input_grad", "max_pool2d", "max_pool2d_input_grad",
-]
+__all__ = ["neuron", "correlate2d", "conv2d", "conv2d_input_grad", "conv2d_weight_grad", "conv2d_bias_grad",
+    "general_conv2d", "general_conv2d_input_grad", "general_conv2d_weight_grad", "relu", "relu_input_grad",
+    "max_pool2d", "max_pool2d_input_grad"]
 
 
 # Chapter "One kernel, one neuron" (chapters/one_kernel.ipynb)

@@ -9,10 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = [
-    "Geometry", "output_size", "conv2d_geometry", "output_shape", "check_grad_output", "check_bias",
-    "PoolGeometry", "max_pool2d_geometry",
-]
+__all__ = ["Geometry", "output_size", "conv2d_geometry", "output_shape", "check_grad_output", "check_bias",
+    "PoolGeometry", "max_pool2d_geometry"]
 
 
 # Chapter "Stride, padding, dilation, groups" (chapters/general.ipynb)

@@ -13,7 +13,7 @@ from convlib import algorithms, numpy_kernels, patches, shapes
 if "product" not in algorithms.ALGORITHMS:
     pytest.skip("about compiled code", allow_module_level=True)
 
-from convlib.kernels import loops, product, scatter, weights
+from convlib.kernels import product, scatter, weights
 
 SLOW = os.environ.get("NUMBA_DISABLE_JIT", "0") != "0"
 pytestmark = [pytest.mark.filterwarnings("ignore::RuntimeWarning")] if SLOW else []
@@ -138,8 +138,8 @@ def test_no_zero_of_the_padding_is_multiplied(name, number):
     with np.errstate(invalid="ignore"):
         for array in (x, w, d):
             kept, array.flat[array.size // 3] = array.flat[array.size // 3], number
-            np.testing.assert_array_equal(weights.weight_grad(x, d, g, 1), loops.weight_grad(x, d, g, 1))
-            np.testing.assert_array_equal(scatter.input_grad(w, d, g, 1), loops.input_grad(w, d, g, 1))
+            np.testing.assert_array_equal(weights.weight_grad(x, d, g, 1), numpy_kernels.weight_grad(x, d, g, 1))
+            np.testing.assert_array_equal(scatter.input_grad(w, d, g, 1), numpy_kernels.input_grad(w, d, g, 1))
             array.flat[array.size // 3] = kept
 
 
@@ -148,7 +148,7 @@ def test_infinite_numbers_of_a_1x1_layer_stay_in_their_channels():
         g, x, _, d = layer_of(LAYERS[name], whole(4))
         x[1, 5, 2, 3], d[0, 7, 1, 1] = np.inf, np.nan
         with np.errstate(invalid="ignore"):
-            np.testing.assert_array_equal(weights.weight_grad(x, d, g, 2), loops.weight_grad(x, d, g, 1))
+            np.testing.assert_array_equal(weights.weight_grad(x, d, g, 2), numpy_kernels.weight_grad(x, d, g, 1))
 
 
 def test_both_sides_get_turned():

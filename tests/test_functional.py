@@ -66,7 +66,6 @@ def means(algorithm=None, enough=None, threads=None):
 
 EVERY_MEANS = {
     "as it comes": {},
-    "loops": {"algorithm": "loops"},
     "NumPy": {"algorithm": "numpy"},
     "pixels": {"algorithm": "pixels"},
     "few": {"algorithm": "few", "enough": LARGEST},
@@ -228,7 +227,7 @@ def test_any_layer_by_any_means(layer, some):
 def test_small_layers_agree_with_the_sums_of_chapter_8(layer):
     *arrays, options = layer
     expected = sums_of_chapter_8(*arrays, options)
-    for name in ("few", "loops", "planes", "product", "product, 2 threads"):
+    for name in ("few", "planes", "product", "product, 2 threads"):
         with means(**EVERY_MEANS[name]):
             assert_equal(ours(*arrays, options), expected, name)
 
@@ -452,7 +451,7 @@ def test_nan_and_infinity_arrive_where_they_are_seen(layer, value, which, place)
     *arrays, options = layer
     arrays[which].flat[place % arrays[which].size] = value
     expected = sums_of_chapter_8(*arrays, options)
-    for name in ("few", "loops", "NumPy", "planes", "planes, 2 threads", "product", "product, 2 threads"):
+    for name in ("few", "NumPy", "planes", "planes, 2 threads", "product", "product, 2 threads"):
         with means(**EVERY_MEANS[name]):
             assert_equal(ours(*arrays, options), expected, name)
 

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.skipif(SLOW, reason="about compiled code")
 compiled_only = pytest.mark.skipif(not COMPILED, reason="Numba is missing")
 
-# A small program: a layer as a product, by two threads, and by loops, forward and back.
+# A small program: a layer as a product, by two threads, and by planes, forward and back.
 PROGRAM = """
 import json, sys, warnings
 import numpy as np
@@ -34,7 +34,7 @@ with warnings.catch_warnings(record=True) as caught:
 functional.ENOUGH = 1
 convlib.set_num_threads(2)
 sums = []
-for name in ("product", "loops") if "product" in algorithms.ALGORITHMS else (None, None):
+for name in ("product", "planes") if "product" in algorithms.ALGORITHMS else (None, None):
     options = {{"padding": 1, "algorithm": name}}
     for dtype in ("f", "d"):
         random = np.random.default_rng(0)
@@ -44,8 +44,8 @@ for name in ("product", "loops") if "product" in algorithms.ALGORITHMS else (Non
         sums += [float((result * np.arange(result.size).reshape(result.shape)).sum()) for result in (y, gx, gw)]
 hits = misses = kept = 0
 if "product" in algorithms.ALGORITHMS:
-    from convlib.kernels import loops, product, weights
-    for dispatcher in (product._product, product.pack, weights._weight_product, loops.meet):
+    from convlib.kernels import planes, product, weights
+    for dispatcher in (product._product, product.pack, weights._weight_product, planes._meet_planes):
         hits += sum(dispatcher.stats.cache_hits.values())
         misses += sum(dispatcher.stats.cache_misses.values())
         kept += dispatcher.stats.cache_path is not None

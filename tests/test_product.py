@@ -13,7 +13,7 @@ from convlib.shapes import conv2d_geometry, output_shape
 if "product" not in algorithms.ALGORITHMS:
     pytest.skip("about compiled code", allow_module_level=True)
 
-from convlib.kernels import gather, loops, product
+from convlib.kernels import gather, product
 from convlib.kernels.simd import lanes_of
 from convlib.kernels.tuning import AGAIN, IN_PLACE, ROWS, VECTORS, WAYS
 
@@ -128,15 +128,15 @@ def test_a_long_sum_is_cut():
 
 
 def test_not_finite_weights_and_the_padding():
-    """None, or what the plain loops give."""
+    """None, or what NumPy gives, tap by tap."""
     random, given_up = np.random.default_rng(4), 0
     for number in range(4 if SLOW else 60):
         g = any_layer(random, 3 if SLOW else 12)
         x, w, b, d = numbers(random, g, np.float32)
         w.flat[random.integers(w.size)] = [np.inf, -np.inf, np.nan][number % 3]
-        results = [(product.forward(x, w, b, g, 2), loops.forward(x, w, b, g, 1))]
+        results = [(product.forward(x, w, b, g, 2), numpy_kernels.forward(x, w, b, g, 1))]
         if product.turned(g):
-            results.append((product.input_grad(w, d, product.turned(g), 2), loops.input_grad(w, d, g, 1)))
+            results.append((product.input_grad(w, d, product.turned(g), 2), numpy_kernels.input_grad(w, d, g, 1)))
         for result, expected in results:
             given_up += result is None
             assert result is None or np.array_equal(result, expected, equal_nan=True), g
@@ -150,10 +150,10 @@ def test_not_finite_cells_stay_where_they_are():
         g = any_layer(random, 3 if SLOW else 12)
         x, w, b, d = numbers(random, g, np.float32)
         x.flat[random.integers(x.size)] = d.flat[random.integers(d.size)] = [np.inf, -np.inf, np.nan][number % 3]
-        assert np.array_equal(product.forward(x, w, b, g, 2), loops.forward(x, w, b, g, 1), equal_nan=True), g
+        assert np.array_equal(product.forward(x, w, b, g, 2), numpy_kernels.forward(x, w, b, g, 1), equal_nan=True), g
         if turned := product.turned(g):
             told = product.input_grad(w, d, turned, 2)
-            assert np.array_equal(told, loops.input_grad(w, d, g, 1), equal_nan=True), g
+            assert np.array_equal(told, numpy_kernels.input_grad(w, d, g, 1), equal_nan=True), g
 
 
 def columns_of(x, g):
@@ -209,8 +209,8 @@ def test_packed_panels(turned, kernel):
     padded[:, :rows] = parts
     expected = padded.reshape(2, -1, ROWS, depth * taps).swapaxes(2, 3).ravel()
     for jobs in JOBS:
-        left, group = product._packed(weight.reshape(-1), layer, turned, jobs)
-        assert 2 * group == expected.size and np.array_equal(left.data[: expected.size], expected)
+        panels = product.packed(weight.reshape(-1), layer, turned, (ROWS, turned), jobs)
+        assert np.array_equal(panels[: expected.size], expected)
 
 
 @pytest.mark.parametrize("taps", [1, 4, 9, 20])

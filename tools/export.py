@@ -473,9 +473,7 @@ def in_package(module):
 def all_text(names):
     """Return the assignment of `__all__`, as many names on a line as fit."""
     text = ", ".join(f'"{name}"' for name in names)
-    if len(text) <= LINE_LENGTH - len("__all__ = []"):
-        return f"__all__ = [{text}]"
-    return "__all__ = [\n" + textwrap.indent(textwrap.fill(f"{text},", 96), "    ") + "\n]"
+    return textwrap.fill(f"__all__ = [{text}]", LINE_LENGTH, subsequent_indent="    ")
 
 
 def import_groups(hoisted):
@@ -514,16 +512,16 @@ def import_lines(module, wanted):
         else:
             lines.append(f"import {module} as {each.alias}" if each.alias else f"import {module}")
     if names:
-        lines.append(wrapped(f"from {module} import ", names, "", "(", ")"))
+        lines.append(filled(f"from {module} import ", names))
     return lines
 
 
-def wrapped(start, items, end, opening="", closing=""):
-    """Return a list of items on one line, or one item a line if that is too long."""
-    line = f"{start}{', '.join(items)}{end}"
-    if len(line) <= LINE_LENGTH:
-        return line
-    return f"{start}{opening}\n" + "".join(f"    {item},\n" for item in items) + f"{closing}{end}"
+def filled(start, names):
+    """Return a line with some names, or in parentheses lines with as many of them as fit."""
+    text = ", ".join(names)
+    if len(start + text) <= LINE_LENGTH:
+        return start + text
+    return f"{start}(\n" + textwrap.indent(textwrap.fill(f"{text},", LINE_LENGTH - 4), "    ") + "\n)"
 
 
 def code_blocks(cells):

@@ -17,10 +17,8 @@ import numpy as np
 
 from convlib.check.problems import PROBLEMS
 
-__all__ = [
-    "Mistake", "right", "MISTAKES", "mistakes_of", "known_mistake", "close_to", "describe",
-    "confused", "Grade", "grade_test",
-]
+__all__ = ["Mistake", "right", "MISTAKES", "mistakes_of", "known_mistake", "close_to", "describe", "confused", "Grade",
+    "grade_test"]
 
 
 # Chapter "A catalogue of mistakes" (chapters/mistakes.ipynb)

@@ -10,17 +10,7 @@ import math
 import numpy as np
 
 from convlib.check.causes import (
-    EXACT,
-    Context,
-    _by_factor,
-    _cause,
-    _count,
-    _explain_products,
-    _joined,
-    _listed,
-    _plain_factor,
-    _same,
-    _sizes,
+    EXACT, Context, _by_factor, _cause, _count, _explain_products, _joined, _listed, _plain_factor, _same, _sizes,
 )
 from convlib.check.products import Formula, Products, _columns, _formula_of, _index, _letters_of, _products_of, _role_of
 from convlib.check.tracing import EMPTY, terms_of

@@ -21,10 +21,8 @@ import numpy as np
 
 from convlib import reference
 
-__all__ = [
-    "ROUNDING", "LIMIT", "CannotTrace", "Entry", "Meter", "terms_of", "Sum", "EMPTY", "call",
-    "Traced", "trace", "value_of", "measure",
-]
+__all__ = ["ROUNDING", "LIMIT", "CannotTrace", "Entry", "Meter", "terms_of", "Sum", "EMPTY", "call", "Traced", "trace",
+    "value_of", "measure"]
 
 
 # Chapter "What your code read" (chapters/tracing.ipynb)

@@ -19,9 +19,6 @@ from convlib.figures.stories import Story, story
 from convlib.figures.touching import touches
 from convlib.figures.wires import row, three_ways
 
-__all__ = [
-    "COLOURS", "NEGATIVE", "Figure", "curves", "Explorer", "explore_impacts", "explore_kernel",
-    "arrows", "layer", "meetings", "steps", "Moving", "grids", "kernel_at", "kernel_over", "matrix",
-    "picture", "Story", "story", "own_kernel", "settings", "touches", "row", "three_ways",
-    "draw_a_digit", "hero", "learns", "through_kernels",
-]
+__all__ = ["COLOURS", "NEGATIVE", "Figure", "curves", "Explorer", "explore_impacts", "explore_kernel", "arrows",
+    "layer", "meetings", "steps", "Moving", "grids", "kernel_at", "kernel_over", "matrix", "picture", "Story", "story",
+    "own_kernel", "settings", "touches", "row", "three_ways", "draw_a_digit", "hero", "learns", "through_kernels"]

@@ -10,10 +10,8 @@ from numba import types
 from convlib.kernels.simd import VectorType, as_first, inlined, primitive
 from convlib.kernels.tuning import ROWS, VECTORS
 
-__all__ = [
-    "SHAPE", "multiply", "nought", "spread", "put", "prefetch", "take", "together", "share", "dots",
-    "slide", "weigh",
-]
+__all__ = ["SHAPE", "multiply", "nought", "spread", "put", "prefetch", "in_order", "take", "together", "share", "dots",
+    "slide", "weigh"]
 
 
 # Chapter "Vectors and the block" (chapters/block.ipynb)
@@ -64,6 +62,12 @@ def prefetch(cpu, array, index, row_step, shape):
     """Ask for the memory that `put` will write (chapter "Vectors and the block")."""
     for place in cpu.places(index, row_step, len(shape)):
         cpu.prefetch(array, place, len(shape[0]))
+
+
+@primitive(lambda *_: types.void)
+def in_order(cpu, array):
+    """Read later what comes later: it would wait in registers (chapter "Vectors and the block")."""
+    cpu.in_order()
 
 
 @primitive(_as_shape)

@@ -18,10 +18,8 @@ from numba.extending import intrinsic
 
 from convlib.kernels.simd import check_array, compiled, primitive
 
-__all__ = [
-    "look", "add", "replace", "MEMORY", "address", "CLOSED", "PATIENCE", "AWAKE", "OTHER_TYPES",
-    "LOOKS", "new_board", "serve", "take_down", "share",
-]
+__all__ = ["look", "add", "replace", "MEMORY", "address", "CLOSED", "PATIENCE", "AWAKE", "OTHER_TYPES", "LOOKS",
+    "new_board", "serve", "take_down", "share"]
 
 
 # Chapter "How the engine is wired" (chapters/wired.ipynb)

@@ -12,19 +12,12 @@ from typing import NamedTuple
 import numpy as np
 
 from convlib import parallel
-from convlib.kernels.blocks import dots, multiply, nought, prefetch, put, share, slide, spread, take, together, weigh
+from convlib.kernels.blocks import (
+    dots, in_order, multiply, nought, prefetch, put, share, slide, spread, take, together, weigh,
+)
 from convlib.kernels.shuffles import every_second, in_turns
 from convlib.kernels.simd import (
-    all_finite,
-    compiled,
-    inlined,
-    lanes,
-    lanes_of,
-    load,
-    load_between,
-    store,
-    store_some,
-    total,
+    all_finite, compiled, inlined, lanes, lanes_of, load, load_between, store, store_some, total,
 )
 from convlib.kernels.tuning import BUNCH, DOTS, FEW, FEW_TAPS, FLOW, LINES, PIECE, ROWS, SETS, SPAN, SUMS, TALL, VECTORS
 from convlib.remember import remembered
@@ -123,11 +116,9 @@ def _plan(g, direction, char):
     bunch = min(bunch, g.batch) if weights else bunch
     phase = bunch * image + (axes[0][1] + 1) * pitch + SPAN
     cells = channels * steps[0] * steps[1] * phase + 3 * TALL * pitch + SPAN
-    sheet = _Sheet(
-        g.batch, g.groups, channels, axes[0][2], axes[1][2], *steps, pitch, image, phase, cells,
+    sheet = _Sheet(g.batch, g.groups, channels, axes[0][2], axes[1][2], *steps, pitch, image, phase, cells,
         bunch, rows, *(g[2:4] if back else g[11:13]), len(axes[0][0]), len(axes[1][0]),
-        g.kernel_width * (-g.stride[0] if back else 1),
-    )  # fmt: skip
+        g.kernel_width * (-g.stride[0] if back else 1))  # fmt: skip
     table, parts, order = _tables(axes, sheet, g.kernel_width, lone, back)
     sheet, shape, sums = _with_room(sheet, weights, lone, len(table), n)
     tall = [((0,) * len(taps), (0,) * steps[0]) for _, _, taps in axes[0][0]] if lone else []
@@ -218,16 +209,22 @@ def _fill_group(sheet, phases, data, item, cells, slot):
 
 
 @compiled
-def _make_lines(start, rows, at, table, cells, source, lines, target):
-    """Multiply a panel, at is (place, row step, first, last tap), by cells, source is (place, count)."""
-    for q in range(0, source[1], len(start[0]) * lanes(cells)):
-        for begin in range(at[2], max(at[3], at[2] + 1), PIECE):  # a chain, even if no tap meets a cell
-            sums = nought(cells, start) if begin > at[2] else start
-            for k in range(begin, min(at[3], begin + PIECE)):
-                sums = multiply(sums, rows, at[0] + k, at[1], cells, source[0] + q + table[k])
-            if begin > at[2]:
-                sums = together(take(lines, target[0] + q, target[1], start), sums)
-            put(lines, target[0] + q, target[1], sums)
+def _make_lines(shape, start, rows, at, cells, source, lines, target):
+    """Multiply a panel, at is (place, row step, first, last tap), by cells, source is (place, count, table).
+
+    start is (biases, the first one); target is (place, row step) and where that is copied to.
+    """
+    (begin, count, table), (place, step, (result, goal, size)) = source, target
+    for q in range(0, count, len(shape[0]) * lanes(cells)):
+        prefetch(result, goal + q, size, shape)
+        for tap in range(at[2], max(at[3], at[2] + 1), PIECE):  # a chain, even if no tap meets a cell
+            sums = nought(cells, shape) if tap > at[2] else spread(start[0], start[1], 1, shape)
+            for k in range(tap, min(at[3], tap + PIECE)):
+                in_order(cells)
+                sums = multiply(sums, rows, at[0] + k, at[1], cells, begin + q + table[k])
+            if tap > at[2]:
+                sums = together(take(lines, place + q, step, shape), sums)
+            put(lines, place + q, step, sums)
 
 
 @inlined
@@ -271,17 +268,18 @@ def _plane_lines(sheet, shape, tables, operands, unit, buffers):
     (_, table, parts, _), (_, rows, start, result), (item, a, y) = tables, operands, unit
     (cells, lines), height, depth = buffers, len(shape), len(table)
     count, turn, group = min(sheet.lines, parts[a, 3] - y), height * sheet.wide, item % sheet.groups
-    source, size = (y * sheet.pitch, count * sheet.pitch), (count, sheet.out_width)
-    to = (parts[a, 2] + y * sheet.turns_down) * sheet.out_width
+    source, lined = (y * sheet.pitch, count * sheet.pitch, table), (count, sheet.out_width)
+    to, size = (parts[a, 2] + y * sheet.turns_down) * sheet.out_width, sheet.out_height * sheet.out_width
     for panel in range(0, sheet.rows, height):
         first = max(0, min(panel, sheet.rows - height))
-        begin, at = spread(start, group * sheet.rows + first, 1, shape), group * max(height, sheet.rows)
+        begin, at = (start, group * sheet.rows + first), group * max(height, sheet.rows)
+        goal = (item * sheet.rows + first) * size + to
         for b in range(sheet.turns_right):
             taps = (at + first) * depth, depth, parts[a + b, 0], parts[a + b, 1]
-            _make_lines(begin, rows, taps, table, cells, source, lines, (b * turn, sheet.wide))
+            target = b * turn, sheet.wide, (result, goal, size)
+            _make_lines(shape, begin, rows, taps, cells, source, lines, target)
         for r in range(min(height, sheet.rows)):
-            channel = (item * sheet.rows + first + r) * sheet.out_height * sheet.out_width
-            _put_lines(sheet, lines, r * sheet.wide, turn, size, result, channel + to)
+            _put_lines(sheet, lines, r * sheet.wide, turn, lined, result, goal + r * size)
 
 
 @inlined

@@ -14,12 +14,7 @@ __all__ = ["max_pool2d", "max_pool2d_input_grad"]
 
 @compiled
 def max_pool2d(job, jobs, channels, window, output, indices, workspace):
-    """Find the largest number of each window, in one job's share of the channels.
-
-    Notes
-    -----
-    Source: chapter "Layers and models", formula eq-max-pool.
-    """
+    """Find the largest number of each window (chapter "Layers and models", formula eq-max-pool)."""
     kernel_size, stride, padding = window
     count, height, width = channels.shape
     for i in range(count * job // jobs, count * (job + 1) // jobs):
@@ -40,12 +35,7 @@ def max_pool2d(job, jobs, channels, window, output, indices, workspace):
 
 @compiled
 def max_pool2d_input_grad(job, jobs, indices, grad_output, grad_input, workspace):
-    """Add each flow to the cell that has won, in one job's share of the channels.
-
-    Notes
-    -----
-    Source: chapter "Layers and models", formula eq-max-pool-flow.
-    """
+    """Add each flow to the cell that has won (chapter "Layers and models", formula eq-max-pool-flow)."""
     count, places = indices.shape
     for i in range(count * job // jobs, count * (job + 1) // jobs):
         for place in range(places):

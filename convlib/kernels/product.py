@@ -20,7 +20,7 @@ from convlib.kernels.shuffles import transpose
 from convlib.kernels.simd import all_finite, compiled, inlined, lanes, lanes_of, load_between, store_some
 from convlib.kernels.tuning import AGAIN, AT_ONCE, IN_PLACE, PIECE, ROWS, SET, VECTORS, WAYS
 
-__all__ = ["copy", "turn", "pack", "forward", "turned", "input_grad", "suits"]
+__all__ = ["copy", "turn", "pack", "packed", "forward", "turned", "input_grad", "suits"]
 
 
 # Chapter "Packing: the layer as a matrix product" (chapters/packing.ipynb)
@@ -166,7 +166,8 @@ def _multiply(weight, data, start, g, turned, jobs):
     rows, depth = g.out_channels // g.groups, weight.size // g.out_channels
     left, group_step = _Left(flat, 0, rows, depth, depth, 1, 0), rows * depth
     if turned or rows < ROWS:
-        left, group_step = _packed(flat, g, turned, jobs)
+        panels, group_step = packed(flat, g, turned, (ROWS, turned), jobs), -(-rows // ROWS) * ROWS * depth
+        left = _Left(panels, 0, rows, depth, 1, ROWS, ROWS * depth)
     output = np.empty((g.batch, g.out_channels, g.out_height, g.out_width), data.dtype)
     numbers = parallel.borrow("pieces", jobs * entries * 4, np.dtype(np.int64))
     sets = *strips, PIECE, numbers[: jobs * entries * 4].reshape(jobs, entries, 4)
@@ -232,14 +233,17 @@ def pack(job, jobs, weight, sizes, form, panels, work):
                 i, j = i + rows * taps, j + taps * wide
 
 
-def _packed(weight, g, turned, jobs):
-    """The weights as packed panels, for a layer or for one that a layer was turned into."""
-    rows, depth, dtype = g.out_channels // g.groups, weight.size // g.out_channels, weight.dtype
+def packed(weight, g, turned, form, jobs):
+    """The weights of a layer, or of one that it was turned into, in panels of a form as in `pack`.
+
+    They are borrowed: `give_back("panels", ...)`. Source: chapter "Packing: the layer as a matrix product".
+    """
+    rows, depth = g.out_channels // g.groups, weight.size // g.out_channels
     taps = g.kernel_height * g.kernel_width if turned else depth  # not turned: one long row of taps
-    group, sizes = -(-rows // ROWS) * ROWS * depth, (g.groups, depth // taps, rows, taps)
-    panels = parallel.borrow("panels", g.groups * group, dtype)
-    parallel.run(pack, jobs, 0, dtype, weight, sizes, (ROWS, turned), panels)
-    return _Left(panels, 0, rows, depth, 1, ROWS, ROWS * depth), group
+    panels = parallel.borrow("panels", g.groups * -(-rows // form[0]) * form[0] * depth, weight.dtype)
+    sizes = g.groups, depth // taps, rows, taps
+    parallel.run(pack, jobs, 0, weight.dtype, weight, sizes, form, panels)
+    return panels
 
 
 def forward(input, weight, bias, geometry, jobs):

@@ -132,8 +132,7 @@ def _scattering(g, n):
     images = -(-g.batch // -(-g.batch // images))  # all parts about as large
     flow = (images * g.out_height * g.out_width + high) * v.in_channels
     space = flow + images * g.height * g.width * wide + high * wide
-    size, taps = g.groups * panels * wide * v.in_channels, weights.tap_table(w)
-    return (w, v), (g.groups, panels, images), taps, shape, (some, wide, space, size * len(taps))
+    return (w, v), (g.groups, panels, images), weights.tap_table(w), shape, (some, wide, space)
 
 
 def _pays(g):
@@ -143,18 +142,14 @@ def _pays(g):
 
 
 def input_grad(weight, grad_output, g, jobs):
-    """Return the learning flow; the order of each sum does not depend on jobs.
-
-    Source: chapter "Back through the product".
-    """
+    """Return the learning flow, each sum in one order (chapter "Back through the product")."""
     turned = product.turned(g)
     if turned is not None and not _pays(g):
         return product.input_grad(weight, grad_output, turned, jobs)
     dtype, n = weight.dtype, lanes_of(weight.dtype)
-    windows, plan, taps, shape, (some, wide, space, size) = _scattering(g, n)
-    packed, flat = parallel.borrow("panels", size, dtype), weight.reshape(-1)
-    sizes = g.groups, windows[1].in_channels, windows[0].in_channels, len(taps)
-    parallel.run(product.pack, jobs, 0, dtype, flat, sizes, (wide, False), packed)
+    windows, plan, taps, shape, (some, wide, space) = _scattering(g, n)
+    layer = g._replace(in_channels=g.out_channels, out_channels=g.in_channels)
+    packed = product.packed(weight.reshape(-1), layer, True, (wide, False), jobs)
     grad = np.empty((g.batch, g.in_channels, g.height, g.width), dtype)
     arrays = grad_output.reshape(-1), packed, grad.reshape(-1)
     tables = taps, np.empty((jobs, some), np.int64)

@@ -19,11 +19,8 @@ from numba.extending import intrinsic, models, register_model
 
 from convlib.code_cache import Kept, refuse_arrays
 
-__all__ = [
-    "REGISTER_BYTES", "lanes_of", "VectorType", "check_array", "Computing", "primitive", "as_first",
-    "lanes", "load", "load_between", "store", "store_some", "broadcast", "fma", "total", "compiled",
-    "inlined", "all_finite",
-]
+__all__ = ["REGISTER_BYTES", "lanes_of", "VectorType", "check_array", "Computing", "primitive", "as_first", "lanes",
+    "load", "load_between", "store", "store_some", "broadcast", "fma", "total", "compiled", "inlined", "all_finite"]
 
 
 # Chapter "How the engine is wired" (chapters/wired.ipynb)
@@ -91,6 +88,9 @@ class _Processor:
 
     def prefetch(self, array, place, count):
         """Ask for the memory of some vectors; who does not do so loses only time."""
+
+    def in_order(self):
+        """Read nothing earlier that comes later; who computes at once does not."""
 
 
 class Computing(_Processor):
@@ -224,6 +224,9 @@ class _Places(_Registers):
             address = self.builder.bitcast(self.address(array, each), ir.IntType(8).as_pointer())
             given = [address, i32(1), i32(3), i32(1)]  # numbers, to be written, to be kept near
             _call(self.builder, "prefetch.p0", self.vector(array), ir.VoidType(), given)
+
+    def in_order(self):  # no instruction, but it might change memory: so LLVM reads nothing across it
+        self.builder.asm(ir.FunctionType(ir.VoidType(), []), "", "~{memory}", [], True)
 
     def load(self, array, place):
         address, align = self.vector_at(array, place, self.lanes(array))

@@ -9,13 +9,10 @@ from platform import machine
 
 from convlib.kernels.simd import REGISTER_BYTES
 
-__all__ = [
-    "REGISTERS", "ROWS", "VECTORS", "PIECE", "SET", "IN_PLACE", "AGAIN", "WAYS", "AT_ONCE",
-    "PIXELS", "PLANE", "SHARES", "DEEP", "TALL", "SPAN", "BUNCH", "LINES", "FLOW", "FEW_TAPS",
-    "SUMS", "SETS", "DOTS", "FEW", "SMALL", "SERIAL", "OUTPUTS", "TILES", "FEW_PIECES",
-    "MANY_PIECES", "PART", "SECTIONS", "TRANSFORM", "CHANNELS_PLANES", "CHANNELS_PLANES_STRIDED",
-    "CHANNELS_PLANES_WEIGHTS", "SPARSE",
-]
+__all__ = ["REGISTERS", "ROWS", "VECTORS", "PIECE", "SET", "IN_PLACE", "AGAIN", "WAYS", "AT_ONCE", "PIXELS", "PLANE",
+    "SHARES", "DEEP", "TALL", "SPAN", "BUNCH", "LINES", "FLOW", "FEW_TAPS", "SUMS", "SETS", "DOTS", "FEW", "NEAR",
+    "SMALL", "SERIAL", "OUTPUTS", "TILES", "FEW_PIECES", "MANY_PIECES", "PART", "SECTIONS", "TRANSFORM",
+    "CHANNELS_PLANES", "CHANNELS_PLANES_STRIDED", "CHANNELS_PLANES_WEIGHTS", "SPARSE", "LONG", "GATHERED"]
 
 
 # Chapter "Vectors and the block" (chapters/block.ipynb)
@@ -45,7 +42,7 @@ DEEP = 96  # output channels from which layers of stride 1 with several taps are
 
 # Chapter "A channel by itself" (chapters/alone.ipynb)
 
-TALL = 7  # output lines of a depthwise channel that are computed together
+TALL = 7  # output lines of a depthwise channel, or places of direct convolution, that are computed together
 SPAN = 128  # numbers: no block of planes is wider
 BUNCH = 4096  # numbers of small planes that are brought before they are computed
 LINES = 2000  # numbers of a row of output lines that are made together
@@ -55,6 +52,7 @@ SUMS = 200_000  # sums of a gradient of weights that are kept at a time
 SETS = 4  # sets of its rows that there should be: each is a job, and brings the planes anew
 DOTS = (4, 4) if REGISTERS == 32 else (3, 3)  # rows of the flow x taps in a block of dot products
 FEW = ((0,) * 4,), ((0,) * 3,) * 4  # blocks for one and for a few output channels of a group
+NEAR = 250_000  # numbers of a group's planes that direct convolution may read: a second cache holds them
 SMALL = 20_000  # multiplications of a layer that is over before a plan is made
 SERIAL = 250_000  # multiplications up to which BLAS works with one thread
 
@@ -76,3 +74,5 @@ CHANNELS_PLANES = 96  # input channels of a group up to which planes beat the pr
 CHANNELS_PLANES_STRIDED = 16  # channels of the smaller side, for the input's gradient, stride > 1
 CHANNELS_PLANES_WEIGHTS = 12  # channels of the smaller side, for the weights' gradient
 SPARSE = 0.6  # share of an output's taps that meet a cell, below which they are taken one by one
+LONG = 64  # products of a result from which on it pays to turn it, as direct convolution does
+GATHERED = 10  # output channels that take as long as to gather the strips of a product

@@ -174,10 +174,7 @@ def _sides(g, n):
 
 
 def weight_grad(input, grad_output, g, jobs):
-    """Return the gradient of the weights; the order of each sum does not depend on jobs.
-
-    Source: chapter "Back through the product".
-    """
+    """Return the gradient of the weights, each sum in one order (chapter "Back through the product")."""
     windows, plan, taps, space = _sides(g, lanes_of(input.dtype))
     (_, v), (_, exchanged, places) = windows, plan
     size = g.out_channels, g.in_channels // g.groups, g.kernel_height, g.kernel_width

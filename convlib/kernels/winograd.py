@@ -273,8 +273,7 @@ def _transform_weights(weight, s, matrix, panel, where, first_look, sizes, works
                 _keep_sizes(sizes, vector * square, workspace, s.half, run, first_look)
             for b in range(taps):
                 tap = s.half + (s.turned * (s.kernel - 1) + step * b) * n
-                _carry(matrix, workspace, (tap, step * line, square),
-                      (half + b * n, line, s.pieces * line), some)
+                _carry(matrix, workspace, (tap, step * line, square), (half + b * n, line, s.pieces * line), some)
             for a in range(s.pieces):
                 _carry(matrix, workspace, (half + a * line, n, s.pieces * line),
                       (u + s.pieces * a * s.weights_apart, s.weights_apart, VECTORS * n), some)
@@ -318,11 +317,9 @@ def _transform_back(s, matrices, rows, panel, bias, output, workspace):
                 store(workspace, x, load(bias, k))
             for r in range(count):
                 for a in range(s.pieces):
-                    _carry(matrices[0], workspace,
-                          (i + s.pieces * a * s.out_apart, s.out_apart, s.out_step),
+                    _carry(matrices[0], workspace, (i + s.pieces * a * s.out_apart, s.out_apart, s.out_step),
                           (half + a * wide, n, OUTPUTS * n), s.tile_columns)
-                _carry(matrices[1], workspace, (half, wide, n),
-                      (strip + r * OUTPUTS * line, line, n), s.out_width)
+                _carry(matrices[1], workspace, (half, wide, n), (strip + r * OUTPUTS * line, line, n), s.out_width)
                 i += s.tile_columns * s.out_step
             finite &= all_finite(workspace[strip : strip + places * n])
             at = (image * s.targets + k) * size + y * s.out_width
@@ -368,8 +365,7 @@ def _weights_back(s, matrix, panel, channels, place, grad_weight, workspace):
         for c in range(0, sources, n):
             some, i = min(n, sources - c), place + (c * VECTORS + vector % VECTORS) * n
             for a in range(s.pieces):
-                _carry(matrix, workspace,
-                      (i + s.pieces * a * s.out_apart, s.out_apart, s.out_step),
+                _carry(matrix, workspace, (i + s.pieces * a * s.out_apart, s.out_apart, s.out_step),
                       (s.half + a * line, n, s.pieces * line), some)
             for b in range(taps):
                 _carry(matrix, workspace, (s.half + b * n, line, s.pieces * line),
@@ -413,12 +409,9 @@ _WIDE = VECTORS * N
 
 
 def suits(geometry, dtype):
-    """Return whether Winograd's algorithm can compute a layer.
+    """Whether there is a vector of channels on each side, and more (chapter "Tiles in vectors").
 
-    In float32, for 3 x 3 and 5 x 5 kernels without stride and groups, if there is at least a
-    vector of channels on each side, and a cell and a place for each phase of a dilation.
-
-    Source: chapter "Tiles in vectors".
+    In float32, 3 x 3 and 5 x 5, no stride and groups, a cell and a place for each phase of a dilation.
     """
     g, size, (down, across) = geometry, geometry.kernel_height, geometry.dilation
     # more padding than this gives results that see nothing but zeros
@@ -504,8 +497,7 @@ def _weights_order(g, jobs):
     out_place, out_apart = s.points * (apart + flow[1]), _up(some, ROWS) * _WIDE + N
     half = out_place + s.points * out_apart * panels
     s = s._replace(look=_BY_CHANNEL, upper=rows[0][0], lower=rows[0][1], portion=portion,
-                   sections=min(SECTIONS, -(-all_rows // portion)) if s.few else 1,
-                   part=part, step=step, apart=apart,
+                   sections=min(SECTIONS, -(-all_rows // portion)) if s.few else 1, part=part, step=step, apart=apart,
                    out_place=out_place, out_step=_WIDE, out_apart=out_apart)
     f = s._replace(span=OUTPUTS, sources=s.targets, part=s.targets, height=s.out_height,
                    width=s.out_width, top=0, left=0, look=_BY_SUM, upper=rows[1][0],
@@ -545,48 +537,26 @@ def _compute(direction, images, weight, bias, g, output, jobs):
     given, taps = (images.reshape(-1), weight.reshape(-1), bias), (0,) * g.kernel_height
     results = output.reshape(-1), seen, sizes
     parallel.run(_correlate, jobs, space, _SINGLE, given, results, record, taps)
-    return not seen[:, 2].any() and _is_near(s, images, seen, sizes, bias, output)
-
-
-def _is_near(s, images, seen, sizes, bias, output):
-    """Whether all results read about what their tiles hold; those that read only zeros are zero."""
-    taps, turn = s.pieces - OUTPUTS + 1, -1 if s.turned else 1
-    rows = ranges.sets_read(s.height, s.out_height, taps, s.top)[:, ::turn]
-    columns = ranges.sets_read(s.width, s.out_width, taps, s.left)[:, ::turn]
-    far = ranges.kernels_apart(sizes.reshape(-1, taps, taps, N), rows, columns)
-    if far * seen[:, 1].max() <= ranges.RANGE * seen[:, 0].min():
-        return True
-    tiles, size = (s.tile_rows, s.tile_columns), (s.out_height, s.out_width)
-    times, reads = ranges.tiles_apart(images, tiles, taps, (s.top, s.left), size)
-    np.copyto(output, bias[:, np.newaxis, np.newaxis], where=reads[:, np.newaxis] == 0)
-    return far * times <= ranges.RANGE
+    sizes = sizes.reshape(-1, *g[5:7], N)
+    return not seen[:, 2].any() and ranges.is_near(s, images, seen, sizes, bias, output)
 
 
 def forward(input, weight, bias, geometry, jobs):
-    """Compute the output of a layer, (N, K, H', W'), or return None if it is not exact enough.
-
-    Source: chapter "Tiles in vectors".
-    """
+    """Return the output, or None if it is not exact enough (chapter "Tiles in vectors")."""
     g = geometry
     output = parallel.aligned((g.batch, g.out_channels, g.out_height, g.out_width), _SINGLE)
     return _by_phases("forward", input, weight, bias, g, output, jobs)
 
 
 def input_grad(weight, grad_output, geometry, jobs):
-    """Compute the learning flow at the input, (N, C, H, W), or return None, as in `forward`.
-
-    Source: chapter "Tiles in vectors".
-    """
+    """Return the learning flow, or None, as in `forward` (chapter "Tiles in vectors")."""
     grad_input = parallel.aligned(geometry[:4], _SINGLE)
     bias = np.zeros(geometry.in_channels, _SINGLE)
     return _by_phases("input_grad", grad_output, weight, bias, geometry, grad_input, jobs)
 
 
 def weight_grad(input, grad_output, geometry, jobs):
-    """Compute the gradient of the weights, (K, C, r, r), or return None, as in `forward`.
-
-    Source: chapter "Tiles in vectors".
-    """
+    """Return the gradient of the weights, or None, as in `forward` (chapter "Tiles in vectors")."""
     total = None
     for layer, cells, places in phases_of(geometry):
         x, d = gather(input, cells), gather(grad_output, places)
