@@ -25,9 +25,9 @@ PAGES := $(call find,chapters tools/book,) _config.yml _toc.yml
 help:
 	@echo 'make book      confirm the stored outputs, build the pages, say where they are'
 	@echo 'make test      the book, then everything else that must hold on this machine'
-	@echo 'make bounds    the tests of convlib, compiled with a check of every index (part of make test)'
+	@echo 'make bounds    the tests of the kernels, compiled with a check of every index (part of make test)'
 	@echo 'make coverage  the tests of convlib without compiling, and how much of it they reach (part of make test)'
-	@echo 'make machines  chapters and tests of convlib, compiled as for machines with other vectors: AVX2, plain x86-64'
+	@echo 'make machines  chapters and tests of the kernels, compiled as for machines with other vectors: AVX2, plain x86-64'
 	@echo 'make lowest    the tests of convlib with the oldest NumPy and Numba that it may be used with'
 	@echo 'make parity    compare the results with PyTorch and with the tests of ONNX'
 	@echo 'make lab       open the chapters in JupyterLab'
@@ -90,11 +90,14 @@ test: book
 	$(MAKE) bounds
 	$(MAKE) coverage
 
-# The tests of the library itself. They run twice more, in other ways.
+# The tests of the library itself. They run once more without compiling.
 TESTS_OF_CONVLIB := $(addprefix tests/test_,functional.py choosing.py processes.py interrupts.py board.py simd.py \
   same_bits.py blocks.py product.py back.py planes.py direct.py winograd.py transforms.py numpy_kernels.py shapes.py \
   general_reference.py reference.py gradcheck.py datasets.py figures.py learning_figures.py pooling.py layers.py \
   losses.py mse.py optimizers.py training.py digits.py cluster.py)
+# Those of compiled code: they run again with checked indices, and as on other machines.
+TESTS_OF_KERNELS := $(addprefix tests/test_,functional.py choosing.py board.py simd.py same_bits.py blocks.py \
+  product.py back.py planes.py direct.py winograd.py pooling.py layers.py)
 # Those of the checker of answers compile nothing: one more run is enough for them, the one that counts lines.
 TESTS_OF_CHECK := $(addprefix tests/test_,check.py exercises.py own_layer.py catalogue.py tracing.py unseen_answers.py)
 
@@ -103,10 +106,10 @@ TESTS_OF_CHECK := $(addprefix tests/test_,check.py exercises.py own_layer.py cat
 bounds: .venv/.installed
 	@rm -rf _build/bounds && mkdir -p _build/bounds
 	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR='$(CURDIR)/_build/bounds' \
-	  $(BIN)/python -m pytest --quiet --numprocesses=2 $(TESTS_OF_CONVLIB)
+	  $(BIN)/python -m pytest --quiet --numprocesses=2 $(TESTS_OF_KERNELS)
 
-# Not compiled, so that every line can be followed (but for the tests that would take minutes: the other runs have them); and on every machine as with the widest vectors, since the blocks
-# that a computation is cut into follow them. The few lines that only exist when something is compiled are reached by
+# Not compiled, so that every line can be followed (but for the tests that would take minutes: the other runs have them);
+# and on every machine as with the widest vectors, since the blocks that a computation is cut into follow them. The few lines that only exist when something is compiled are reached by
 # the last two programs, which compile anew.
 NOT_COMPILED := NUMBA_DISABLE_JIT=1 NUMBA_CPU_NAME=skylake-avx512 NUMBA_CPU_FEATURES= COVERAGE_FILE=_build/coverage/data
 
@@ -121,7 +124,7 @@ coverage: .venv/.installed
 	  $(BIN)/python -m coverage run --append -m pytest --quiet tests/test_board.py tests/test_simd.py
 	COVERAGE_FILE=_build/coverage/data $(BIN)/python -m coverage report --show-missing --fail-under=95
 
-# Chapters and tests of convlib as on machines with other vectors than this one's: Numba compiles for those, and what it
+# Chapters and tests of the kernels as on machines with other vectors than this one's: Numba compiles for those, and what it
 # compiles is computed here. What this machine cannot run, or has run anyway, is left out, and that is said.
 machines: $(addprefix as-on-,avx512 avx2 sse2)
 
@@ -133,7 +136,7 @@ IN_BOUNDS := what_lies_around_the_arrays_stays_as_it_is arrays_at_the_edge_of_fo
 
 once-more:
 	$(BIN)/python $(NBVAL)
-	$(BIN)/python -m pytest --quiet --numprocesses=2 $(TESTS_OF_CONVLIB) $(IN_BOUNDS:%=tests/test_bounds.py::test_%)
+	$(BIN)/python -m pytest --quiet --numprocesses=2 $(TESTS_OF_KERNELS) $(IN_BOUNDS:%=tests/test_bounds.py::test_%)
 
 # The tests of convlib once more, with the oldest NumPy and Numba that pyproject.toml allows, and without matplotlib.
 LOWEST := $(shell sed -n '/^dependencies/s/>=\([0-9.]*\),<[0-9]*/==\1.*/gp' pyproject.toml | tr -d '[]",' | cut -d= -f2-)

@@ -72,7 +72,7 @@ WHERE = {
     **dict.fromkeys(["OUTPUTS", "TILES", "PART", "FEW_PIECES", "MANY_PIECES", "SECTIONS", "TRANSFORM"], WINOGRAD),
     **dict.fromkeys(["SMALL", "SERIAL"], places(["pixel", "house"], *EVERY)),
     "SPARSE": places(["dilated"], *EVERY),
-    **dict.fromkeys(["LONG", "GATHERED", "NEAR"], places(["grouped", "strided", "stem"], "forward")),
+    **dict.fromkeys(["LONG", "PACKED", "GATHERED", "NEAR"], places(["grouped", "strided", "stem"], "forward")),
     "CHANNELS_PLANES": places(["thin 3x3", "one output", "5x5"], "forward", "input_grad"),
     "CHANNELS_PLANES_STRIDED": places(["thin strided", "strided"], "input_grad"),
     "CHANNELS_PLANES_WEIGHTS": places(["thin 3x3", "thin strided"], "weight_grad"),

@@ -278,18 +278,17 @@ def _filled(count, unit):
 def direct_pays(geometry):
     """Whether direct convolution fills its blocks better than its rivals (chapter "Choosing")."""
     g, lanes = geometry, tuning.REGISTER_BYTES // 4
-    rows, places, strip = g.out_channels // g.groups, g.out_height * g.out_width, tuning.VECTORS * lanes
-    depth = g.in_channels // g.groups * g.kernel_height * g.kernel_width
-    blocks = _filled(g.out_width, tuning.TALL) * _filled(rows, lanes)
-    if tuning.REGISTERS < 32 or depth < tuning.LONG or _is_sparse(g):
+    rows, every, strip = g.out_channels // g.groups, g.batch * g.out_height * g.out_width, tuning.VECTORS * lanes
+    taps = g.kernel_height * g.kernel_width
+    long = g.in_channels // g.groups * taps >= tuning.LONG
+    if tuning.REGISTERS < 32 or taps == 1 or not long or _is_sparse(g):
         return False
-    if g.kernel_height * g.kernel_width == g.groups == 1:
-        return places < 2 * strip and blocks > 0.9
+    blocks = _filled(g.out_width, tuning.TALL) * _filled(rows, lanes) * every / (every + tuning.PACKED)
     if planes.suits(g, np.float32):
         line = g.out_width + max(g.padding[1])
         strips = g.out_width / line * _filled(g.out_height * line, strip) * _filled(rows, tuning.ROWS)
     else:
-        strips = _filled(g.batch * places, strip) * rows / (rows + tuning.GATHERED)
+        strips = _filled(every, strip) * rows / (rows + tuning.GATHERED)
     return blocks > strips
 
 

@@ -207,15 +207,15 @@ def turn(source, s, s_step, target, t, t_step, size):
 def pack(job, jobs, weight, sizes, form, panels, work):
     """One job's weights (group, number of the depth, row, tap) as panels, `wide` rows side by side.
 
-    Some numbers of the depth are taken through all panels: so the weights are read in runs.
-    Source: chapter "Packing: the layer as a matrix product".
+    Some numbers of the depth are taken through all panels: so the weights are read in runs. If there is
+    only one, jobs share the panels. Source: chapter "Packing: the layer as a matrix product".
     """
     (groups, depth, rows, taps), (wide, backwards), n = sizes, form, lanes(weight)
-    parts, padded = -(-depth // AT_ONCE), -(-rows // wide) * wide
-    first, last = share(job, jobs, groups * parts)
+    parts, padded, sets = -(-depth // AT_ONCE), -(-rows // wide) * wide, -(-rows // wide) if depth == 1 else 1
+    first, last = share(job, jobs, groups * parts * sets)
     for item in range(first, last):
-        group, begin = item // parts, item % parts * AT_ONCE
-        for row in range(0, rows, wide):
+        group, begin, low = item // sets // parts, item // sets % parts * AT_ONCE, item % sets * wide
+        for row in range(low, rows if sets == 1 else low + 1, wide):
             count, some = min(wide, rows - row), min(AT_ONCE, depth - begin)
             i = ((group * depth + begin) * rows + row) * taps
             j = ((group * padded + row) * depth + begin * wide) * taps
