@@ -275,8 +275,8 @@ def _filled(count, unit):
     return count / (-(-count // unit) * unit)
 
 
-def direct_pays(geometry):
-    """Whether direct convolution fills its blocks better than its rivals (chapter "Choosing")."""
+def direct_pays(geometry, planes):
+    """Whether direct convolution fills its blocks better than planes or the product (chapter "Choosing")."""
     g, lanes = geometry, tuning.REGISTER_BYTES // 4
     rows, every, strip = g.out_channels // g.groups, g.batch * g.out_height * g.out_width, tuning.VECTORS * lanes
     taps = g.kernel_height * g.kernel_width
@@ -284,7 +284,7 @@ def direct_pays(geometry):
     if tuning.REGISTERS < 32 or taps == 1 or not long or _is_sparse(g):
         return False
     blocks = _filled(g.out_width, tuning.TALL) * _filled(rows, lanes) * every / (every + tuning.PACKED)
-    if planes.suits(g, np.float32):
+    if planes:  # are the rival
         line = g.out_width + max(g.padding[1])
         strips = g.out_width / line * _filled(g.out_height * line, strip) * _filled(rows, tuning.ROWS)
     else:
@@ -306,14 +306,14 @@ def choose_forward(geometry, can):
     name = first or _choose_planes(g.in_channels, tuning.CHANNELS_PLANES, g, can)
     if name == "product" and _is_sparse(g):
         return "numpy"
-    return "direct" if not first and can("direct") and direct_pays(g) else name
+    return "direct" if not first and can("direct") and direct_pays(g, can("planes")) else name
 
 
 def choose_input_grad(geometry, can):
     """Name the algorithm for a learning flow (chapter "Choosing")."""
     first, channels, most = _choose_first(geometry, can), geometry.out_channels, tuning.CHANNELS_PLANES
     layer = product.turned(geometry)
-    if not first and layer and can("direct") and direct_pays(layer):
+    if not first and layer and can("direct") and direct_pays(layer, can("planes")):
         return "direct"
     if geometry.stride != (1, 1):
         channels, most = min(geometry.in_channels, channels), tuning.CHANNELS_PLANES_STRIDED

@@ -109,7 +109,8 @@ def test_only_planes_that_stay_near():
 @pytest.mark.skipif(SLOW, reason="about what pays where it is compiled")
 def test_it_pays_where_its_blocks_are_full(monkeypatch):
     def pays(size, weight_size, *settings):
-        return algorithms.direct_pays(conv2d_geometry(size, weight_size, *settings))
+        g = conv2d_geometry(size, weight_size, *settings)
+        return algorithms.direct_pays(g, planes.suits(g, np.float32))
 
     wide = algorithms.tuning.REGISTERS == 32
     assert pays((4, 1024, 7, 7), (1024, 32, 3, 3), 1, 1, 1, 32) == wide

@@ -217,6 +217,7 @@ def test_the_gradient_of_a_stem_is_shared_among_threads(weight):
     assert -(-sheet.rows // sheet.panel) >= SETS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", "fd")
 @pytest.mark.parametrize("stride", [1, 2])
 def test_a_flow_that_few_taps_read_is_not_copied(stride, dtype):

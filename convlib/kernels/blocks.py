@@ -66,7 +66,7 @@ def prefetch(cpu, array, index, row_step, shape):
 
 @primitive(lambda *_: types.void)
 def in_order(cpu, array):
-    """Read later what comes later: it would wait in registers (chapter "Vectors and the block")."""
+    """Let the compiler load nothing early: it would wait in registers (chapter "Vectors and the block")."""
     cpu.in_order()
 
 

@@ -99,7 +99,7 @@ def _correlate(data, weight, bias, g, back, jobs):
 
 
 def suits(geometry, dtype):
-    """Whether the planes of a group stay near (chapter "A channel by itself")."""
+    """Whether the planes of a group stay near, both ways (chapter "A channel by itself")."""
     g = geometry
     cells, places = g.in_channels * _sizes(g, 1)[1], g.out_channels * g.out_height * g.out_width
     return max(cells, places) <= NEAR * g.groups

@@ -90,7 +90,7 @@ class _Processor:
         """Ask for the memory of some vectors; who does not do so loses only time."""
 
     def in_order(self):
-        """Read nothing earlier that comes later; who computes at once does not."""
+        """Load nothing before its turn; who computes at once never does."""
 
 
 class Computing(_Processor):

@@ -52,7 +52,7 @@ SUMS = 200_000  # sums of a gradient of weights that are kept at a time
 SETS = 4  # sets of its rows that there should be: each is a job, and brings the planes anew
 DOTS = (4, 4) if REGISTERS == 32 else (3, 3)  # rows of the flow x taps in a block of dot products
 FEW = ((0,) * 4,), ((0,) * 3,) * 4  # blocks for one and for a few output channels of a group
-NEAR = 250_000  # numbers of a group's planes that direct convolution may read: a second cache holds them
+NEAR = 250_000  # numbers of a group's planes that direct convolution reads again and again: 1 MB
 SMALL = 20_000  # multiplications of a layer that is over before a plan is made
 SERIAL = 250_000  # multiplications up to which BLAS works with one thread
 
@@ -75,5 +75,5 @@ CHANNELS_PLANES_STRIDED = 16  # channels of the smaller side, for the input's gr
 CHANNELS_PLANES_WEIGHTS = 12  # channels of the smaller side, for the weights' gradient
 SPARSE = 0.6  # share of an output's taps that meet a cell, below which they are taken one by one
 LONG = 64  # products of a result from which on it pays to turn it, as direct convolution does
-PACKED = 12  # places of the batch that take as long as to turn the weights for it
+PACKED = 12  # places of the batch that take as long as packing the weights for it
 GATHERED = 10  # output channels that take as long as to gather the strips of a product
