@@ -121,6 +121,13 @@ def run_prefetch(out, index, row_step, shape):
 
 
 @compiled
+def run_in_order(array):
+    first = array[0]
+    blocks.in_order(array)
+    return first + array[0]  # read again: something may have changed it
+
+
+@compiled
 def run_in_turns(out, array):
     a, b = shuffles.in_turns(load(array, 0), load(array, lanes(array)))
     store(out, 0, a)
@@ -297,6 +304,15 @@ def test_prefetch_asks_for_each_line_of_a_block_and_changes_nothing(shape, dtype
                  and kinds[-1] == numba.typeof(shape)]
         text, lines = run_prefetch.inspect_asm(kinds[0]), -(-len(shape[0]) * REGISTER_BYTES // 64)
         assert text.count("\tprefetch") + text.count("\tprfm") == len(shape) * lines
+
+
+def test_nothing_is_read_across_in_order():
+    array = np.arange(3, 6, dtype=np.float32)
+    assert run_in_order(array) == 6 and array.tolist() == [3, 4, 5]
+    if not numba.config.DISABLE_JIT:
+        (text,) = run_in_order.inspect_llvm().values()
+        before, after = text.split("~{memory}")  # a call to an empty piece of code
+        assert before.count("load float") == after.split("ret i32")[0].count("load float") == 1
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
