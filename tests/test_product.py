@@ -236,6 +236,18 @@ def test_each_job_packs_its_own_numbers(taps, vectors):
             assert (written == 1).all()
 
 
+@pytest.mark.skipif(SLOW, reason="about jobs at the same time")
+@pytest.mark.parametrize("dtype", "fd")
+def test_what_two_jobs_write_is_not_added_twice(dtype):
+    """The last panel is moved back onto rows of the one before, while sums of several chains wait in memory."""
+    wide = VECTORS * lanes_of(dtype)  # one strip, which lies in one image: so jobs share the panels
+    g = conv2d_geometry((1, 40, 3, wide + 2), (ROWS + 1, 40, 3, 3))
+    x, w, b, _ = numbers(np.random.default_rng(11), g, dtype, whole=False)
+    expected = product.forward(x, w, b, g, 1)
+    for _ in range(3000):
+        assert np.array_equal(product.forward(x, w, b, g, 2), expected)
+
+
 def test_one_small_image_is_enough_for_two_jobs(monkeypatch):
     """49 places are two strips: then jobs share them; four jobs share the rows."""
     g = conv2d_geometry((1, 16, 7, 7), (64, 16, 1, 1))

@@ -100,7 +100,7 @@ def _multiply_strips(left, panels, columns, right, target, work):
         image, p, j = columns[0] // places, columns[0] % places, origin
         for column in range(columns[0], columns[1], wide):
             begin, at = (start, (above + row) * each, each), image * image_step + (above + row) * places + p
-            whole = p + wide <= places and row + ROWS <= left.rows
+            whole = p + wide <= places and (panel + 1) * ROWS <= left.rows
             goal = (result, at, places) if whole else (tile, 0, wide)
             if columns[1] - column > lanes(tile):
                 _make_block(SHAPE, begin, (weights, i), (numbers, j), goal, sizes)
