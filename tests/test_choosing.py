@@ -156,7 +156,7 @@ EXPECTED = {
     "one pixel": "pixels", "as large as the image": "places",
     "few places": "places", "patches": "patches",
     "groups of many channels": (DIRECT or "planes", DIRECT or "planes", "product"),
-    "lines of fourteen, stride 2": (DIRECT or "planes", "product", "product"),
+    "lines of fourteen, stride 2": (DIRECT or "product", "product", "product"),
 }  # fmt: skip
 
 
