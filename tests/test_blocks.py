@@ -309,7 +309,7 @@ def test_prefetch_asks_for_each_line_of_a_block_and_changes_nothing(shape, dtype
 def test_nothing_is_read_across_in_order():
     array = np.arange(3, 6, dtype=np.float32)
     assert run_in_order(array) == 6 and array.tolist() == [3, 4, 5]
-    if not numba.config.DISABLE_JIT:
+    if not numba.config.DISABLE_JIT and not numba.config.BOUNDSCHECK:
         fresh = numba.njit(run_in_order.py_func)
         fresh(array)
         (text,) = fresh.inspect_llvm().values()

@@ -73,11 +73,11 @@ def copy(source, i, i_step, target, j, j_step, size):
 
 @inlined
 def _put_pieces(tile, sizes, target, to):
-    """Copy the rows of a tile to the images that its columns belong to."""
-    (count, columns), (image, row, p), (result, image_step, places), at = sizes, to, target, 0
+    """Copy rows of a tile, but for those of the panel before, to the images that its columns belong to."""
+    (skip, count, columns), (image, row, p), (result, image_step, places), at = sizes, to, target, 0
     while at < columns:
-        size, place = min(columns - at, places - p), image * image_step + row * places + p
-        copy(tile, at, VECTORS * lanes(tile), result, place, places, (count, size))
+        size, place = min(columns - at, places - p), image * image_step + (row + skip) * places + p
+        copy(tile, skip * VECTORS * lanes(tile) + at, VECTORS * lanes(tile), result, place, places, (count, size))
         at, image, p = at + size, image + 1, 0
 
 
@@ -107,7 +107,7 @@ def _multiply_strips(left, panels, columns, right, target, work):
             else:
                 _make_block(_SLIM, begin, (weights, i), (numbers, j), goal, sizes)
             if not whole:
-                size = min(ROWS, left.rows - row), min(wide, columns[1] - column)
+                size = panel * ROWS - row, min(ROWS, left.rows - panel * ROWS), min(wide, columns[1] - column)
                 _put_pieces(tile, size, target[:3], (image, above + row, p))
             p, j = p + wide, j + room
             while p >= places:
