@@ -50,23 +50,14 @@ def numbers_of(g, dtype, most=4):
 
 @pytest.mark.parametrize("case", LAYERS)
 @pytest.mark.parametrize("dtype", "fd")
-def test_the_output(case, dtype):
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_output_and_learning_flow(case, dtype, jobs):
     g = layer_of(case)
-    x, w, b, _ = numbers_of(g, dtype)
-    for jobs in (1, 3):
-        result = direct.forward(x, w, b, g, jobs)
-        assert result.dtype == dtype
-        np.testing.assert_array_equal(result, numpy_kernels.conv2d(x, w, b, g))
-
-
-@pytest.mark.parametrize("case", LAYERS)
-@pytest.mark.parametrize("dtype", "fd")
-def test_the_learning_flow(case, dtype):
-    g = layer_of(case)
-    _, w, _, d = numbers_of(g, dtype)
-    for jobs in (1, 3):
-        result = direct.input_grad(w, d, g, jobs)
-        np.testing.assert_array_equal(result, numpy_kernels.conv2d_input_grad(w, d, g))
+    x, w, b, d = numbers_of(g, dtype)
+    output, flow = direct.forward(x, w, b, g, jobs), direct.input_grad(w, d, g, jobs)
+    assert output.dtype == flow.dtype == dtype
+    np.testing.assert_array_equal(output, numpy_kernels.conv2d(x, w, b, g))
+    np.testing.assert_array_equal(flow, numpy_kernels.conv2d_input_grad(w, d, g))
 
 
 @pytest.mark.parametrize("case", LAYERS)
