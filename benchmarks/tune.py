@@ -68,7 +68,7 @@ WHERE = {
     **dict.fromkeys(["PIXELS", "NUMBERS_NEAR", "NARROW"], WEIGHTS),
     **dict.fromkeys(["PLANE", "SHARES"], places(["strided", "small strided"], "input_grad")),
     **dict.fromkeys(["SPAN", "TALL", "BUNCH", "LINES"], PLANES),
-    **dict.fromkeys(["FLOW", "FEW_TAPS", "DOTS", "SUMS", "SETS"], SUMS),
+    **dict.fromkeys(["FLOW", "NEARBY", "DOTS", "SUMS", "SETS"], SUMS),
     **dict.fromkeys(["OUTPUTS", "TILES", "PART", "FEW_PIECES", "MANY_PIECES", "SECTIONS", "TRANSFORM"], WINOGRAD),
     **dict.fromkeys(["SMALL", "SERIAL"], places(["pixel", "house"], *EVERY)),
     "SPARSE": places(["dilated"], *EVERY),

@@ -1,4 +1,4 @@
-"""Each primitive of blocks and shuffles against NumPy, for any shape; what it must not read, write or be given.
+"""Each primitive of blocks against NumPy, for any shape; what it must not read, write or be given.
 
 The same tests run compiled, compiled with every index checked, and without compiling.
 """
@@ -13,7 +13,7 @@ import pytest
 
 numba = pytest.importorskip("numba")
 
-from convlib.kernels import blocks, shuffles  # noqa: E402
+from convlib.kernels import blocks  # noqa: E402
 from convlib.kernels.simd import (  # noqa: E402
     REGISTER_BYTES,
     broadcast,
@@ -93,8 +93,8 @@ def run_slide(out, start, plane, weights, shape, taps):
     n = lanes(out)
     block = blocks.take(start, 0, n, shape)
     pitch = n + 1
-    steps = pitch, 1 + pitch * (len(shape) + len(taps[0])), 2
-    block = blocks.slide(block, plane, 1, steps, weights, 1, taps)
+    steps = pitch, 1 + pitch * (len(shape) + len(taps[0]))
+    block = blocks.slide(block, plane, 1, steps, blocks.spread(weights, 1, 2, taps[0]), taps)
     blocks.put(out, 0, n, block)
 
 
@@ -110,7 +110,7 @@ def run_weigh(out, start, flows, plane, shape, rows, taps):
 
 @compiled
 def run_every_second(out, array):
-    even, odd = shuffles.every_second(load(array, 0), load(array, lanes(array)))
+    even, odd = blocks.every_second(load(array, 0), load(array, lanes(array)))
     store(out, 0, even)
     store(out, lanes(out), odd)
 
@@ -129,14 +129,14 @@ def run_in_order(array):
 
 @compiled
 def run_in_turns(out, array):
-    a, b = shuffles.in_turns(load(array, 0), load(array, lanes(array)))
+    a, b = blocks.in_turns(load(array, 0), load(array, lanes(array)))
     store(out, 0, a)
     store(out, lanes(out), b)
 
 
 @compiled
 def run_transpose(out, array):
-    shuffles.transpose(array, 1, lanes(array) + 2, out, 2, lanes(array) + 1)
+    blocks.transpose(array, 1, lanes(array) + 2, out, 2, lanes(array) + 1)
 
 
 @compiled
@@ -249,7 +249,7 @@ MEETINGS = pytest.mark.parametrize("height, stride, rows", [(3, 1, 4), (5, 2, 3)
 def test_slide_adds_a_column_of_taps_to_each_row(height, stride, rows, dtype):
     n, (plane, cells) = lanes_of(dtype), meetings(height, stride, rows, dtype)
     start, weights = numbers(rows * n, dtype), numbers(2 + 2 * (height - 1), dtype, 2)
-    out, arguments = np.empty(rows * n, dtype), (shape_of(rows, 1), ((0,) * height, (0,) * stride))
+    out, arguments = np.empty(rows * n, dtype), (shape_of(rows, 1), (shape_of(height, 1), (0,) * stride))
     run_slide(out, start, plane, weights, *arguments)
     added = [(weights[1::2, np.newaxis] * cells[r * stride :][:height]).sum(axis=0) for r in range(rows)]
     assert np.array_equal(out.reshape(rows, n), start.reshape(rows, n) + added)

@@ -88,8 +88,8 @@ def test_some_layers_need_several_bunches_and_chunks():
     """The layers above are as awkward as their names say."""
     sheet = planes._plan(AWKWARD["more images than fit"], "weight_grad", "f")[0]
     assert sheet.bunch < sheet.batch
-    sheet = planes._plan(AWKWARD["small planes brought together"], "forward", "f")[0]
-    assert 1 < sheet.bunch < sheet.batch * sheet.groups and sheet.bunch * sheet.image <= BUNCH
+    sheet = planes._plan(AWKWARD["small planes brought together"], "weight_grad", "d")[0]
+    assert 1 < sheet.bunch <= sheet.batch and sheet.bunch * sheet.image <= BUNCH
     g = layer((1, 1, 64, 900), (2, 1, 3, 3), 1, 1)
     assert planes._plan(g, "forward", "f")[0].lines < 64
     check(planes, g)
@@ -217,15 +217,43 @@ def test_the_gradient_of_a_stem_is_shared_among_threads(weight):
     assert -(-sheet.rows // sheet.panel) >= SETS
 
 
+@pytest.mark.parametrize("dtype", "fd")
+@pytest.mark.parametrize("kernel, stride, more", [(3, 1, 0), (5, 1, 1), (3, 2, 5), (2, 2, 3), (7, 1, 2)])
+def test_channels_lie_side_by_side_where_lines_are_short(kernel, stride, more, dtype):
+    """The last vector of channels is moved back. Wider lines, or fewer channels, are lines as ever."""
+    n = lanes_of(dtype)
+    for width, channels in ((n // 2, n + more), (n // 2 + 1, n + more), (n // 2, n - 1)):
+        size = channels, 2 * n + 1, width * stride - (kernel + 1) % 2
+        g = layer((2, *size), (channels, 1, kernel, kernel), stride, kernel // 2, 1, channels)
+        assert g.out_width == width
+        short = 2 * width <= n <= channels
+        assert planes._unit(g, False, n) == (n if short else 1)
+        assert planes._unit(g, True, n) == (n if short and stride == 1 else 1)
+        check(planes, g, dtype)
+        outputs = [planes.forward(*arguments(g, dtype, 1, whole=False)["forward"], g, jobs) for jobs in (1, 2, 5)]
+        assert all(np.array_equal(output, outputs[0]) for output in outputs)
+
+
+@pytest.mark.parametrize("rows", [7, 40, 64])
+def test_a_job_brings_the_planes_once_for_all_its_sets(rows):
+    """How many sets a job has depends on the jobs; what comes out does not."""
+    g = conv2d_geometry((3, 3, 29, 30), (rows, 3, 3, 3), 2, 1)
+    sheet, data = planes._plan(g, "weight_grad", "f")[0], arguments(g, "f", whole=False)["weight_grad"]
+    assert sheet.sets >= SETS and (rows < 16 or -(-sheet.rows // sheet.panel) >= SETS)
+    results = [planes.weight_grad(*data, g, jobs) for jobs in (1, 2, 3, 4, 7)]
+    assert all(np.array_equal(result, results[0]) for result in results)
+    check(planes, g)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", "fd")
 @pytest.mark.parametrize("stride", [1, 2])
-def test_a_flow_that_few_taps_read_is_not_copied(stride, dtype):
-    """Its lines are whole vectors. With a line more or less, or more taps, it is copied: the sums are the same."""
+def test_a_flow_whose_lines_are_whole_vectors_is_not_copied(stride, dtype):
+    """With a line more or less it is copied: the sums are the same."""
     for lines, width, kernel in ((71, 64, 3), (64, 64, 3), (71, 63, 3), (71, 64, 7)):
         places = (1, 3, (lines - 1) * stride + 1, (width - 1) * stride + 1)
         g = layer(places, (12, 3, kernel, kernel), stride, kernel // 2)
         sheet = planes._plan(g, "weight_grad", dtype)[0]
-        assert (sheet.room == 0) == (width == 64 and kernel == 3)
+        assert (sheet.room == 0) == (width == 64)
         assert sheet.bunch == 1 and (g.out_height, g.out_width) == (lines, width)
         check(planes, g, dtype)

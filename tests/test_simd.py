@@ -13,7 +13,7 @@ numba = pytest.importorskip("numba")
 if numba.config.DISABLE_JIT:
     pytest.skip("about compiled code", allow_module_level=True)
 
-from convlib.kernels import blocks, board, shuffles, simd  # noqa: E402
+from convlib.kernels import blocks, board, simd  # noqa: E402
 from convlib.kernels.simd import compiled  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
@@ -41,7 +41,7 @@ def put(array, other):
 
 @compiled
 def transpose(array, other):
-    shuffles.transpose(other, 0, 16, array, 0, 16)
+    blocks.transpose(other, 0, 16, array, 0, 16)
 
 
 @compiled
@@ -206,3 +206,21 @@ def test_what_reaches_outside_is_noticed_where_indices_are_checked(setting, name
     command = [sys.executable, str(program)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=3000)
     assert done.returncode == 0, done.stderr
+
+
+def test_kernels_do_not_count_who_uses_an_array():
+    """Counting takes a word to all other threads, each time that an array is cut or handed on."""
+
+    def cut(array):
+        for x in range(array.size):
+            part = array[x:]
+            part[0] += part.size
+
+    numbers = np.zeros(3)
+    compiled(cut)(numbers)
+    assert numbers.tolist() == [3, 2, 1]
+    asked = compiled(cut).targetoptions
+    fresh = numba.njit(**{name: asked[name] for name in ("nogil", "_nrt")})(cut)  # kept code cannot be looked at
+    fresh(numbers)
+    (text,) = fresh.inspect_llvm().values()
+    assert "NRT_incref" not in text and "NRT_decref" not in text

@@ -1,7 +1,7 @@
 # Exported from chapters/ by tools/export.py: edit the chapter, not this file.
 """The block: rows of vectors that stay in registers while everything is multiplied with them.
 
-A block is a tuple of rows, a row a tuple of vectors; its *type* says how many.
+A block is a tuple of rows, a row a tuple of vectors; its *type* says how many. Numbers of vectors change places, too.
 Chapter "Vectors and the block" builds this module.
 """
 
@@ -11,7 +11,7 @@ from convlib.kernels.simd import VectorType, as_first, inlined, primitive
 from convlib.kernels.tuning import ROWS, VECTORS
 
 __all__ = ["SHAPE", "multiply", "nought", "spread", "put", "prefetch", "in_order", "take", "together", "share", "dots",
-    "slide", "weigh"]
+    "slide", "weigh", "every_second", "in_turns", "transpose"]
 
 
 # Chapter "Vectors and the block" (chapters/block.ipynb)
@@ -104,7 +104,7 @@ def dots(cpu, block, left, rows, right, j, table, k):
 
 def _meetings(cpu, plane, place, steps, rows, taps):
     """Each line of a plane, read once, with all rows r and taps u that meet on it."""
-    height, stride = map(len, taps)
+    height, stride = map(len, taps[:2])
     starts = cpu.places(place, steps[1], stride)
     for line in range((rows - 1) * stride + height):
         at = starts[line % stride]
@@ -114,27 +114,62 @@ def _meetings(cpu, plane, place, steps, rows, taps):
                 yield cells, (line - u) // stride, u
 
 
-@primitive(as_first)
-def slide(cpu, block, plane, place, steps, weights, i, taps):
-    """Row r grows by weights[i + u * steps[2]] * line r * stride + u of a plane, for all taps u.
-
-    steps is (from line to line, from phase to phase, from tap to tap); taps is a tuple (taps,
-    stride) of tuples of that length. Source: chapter "Vectors and the block".
-    """
-    sums, places = [row[0] for row in block], cpu.places(i, steps[2], len(taps[0]))
-    factors = [cpu.spread(weights, cpu.number(weights, each)) for each in places]
-    for cells, r, u in _meetings(cpu, plane, place, steps, len(block), taps):
-        sums[r] = cpu.fma(factors[u], cells, sums[r])
+def _grown(cpu, block, products):
+    """A column of sums, and what is to be added: (row, factor, cells)."""
+    sums = [row[0] for row in block]
+    for r, (factor,), cells in products:
+        sums[r] = cpu.fma(factor, cells, sums[r])
     return [[each] for each in sums]
+
+
+@primitive(as_first)
+def slide(cpu, block, plane, place, steps, factors, taps):
+    """Row r grows by factors[u] * line r * stride + u of a plane, for all taps u.
+
+    steps is (from line to line, from phase to phase); taps is a tuple (taps, stride) of tuples of
+    that length. Source: chapter "Vectors and the block".
+    """
+    meetings = _meetings(cpu, plane, place, steps, len(block), taps)
+    return _grown(cpu, block, ((r, factors[u], cells) for cells, r, u in meetings))
 
 
 @primitive(as_first)
 def weigh(cpu, block, flows, plane, place, steps, taps):
-    """Row u grows by flows[r] * line r * stride + u of a plane, for all r; else as `slide`.
+    """Row u grows by flows[r] * line r * stride + u, for all r; else as `slide` (chapter "Vectors and the block")."""
+    meetings = _meetings(cpu, plane, place, steps, len(flows), taps)
+    return _grown(cpu, block, ((u, flows[r], cells) for cells, r, u in meetings))
 
+
+def _in_turns(cpu, a, b):
+    """The numbers of two vectors in turns, as two vectors."""
+    n = cpu.count(a)
+    turns = [lane + which * n for lane in range(n) for which in (0, 1)]
+    return cpu.pick(a, b, turns[:n]), cpu.pick(a, b, turns[n:])
+
+
+@primitive(lambda a, b: types.UniTuple(a, 2))
+def every_second(cpu, a, b):
+    """Lanes 0, 2, ... of two vectors behind each other, and 1, 3, ... (chapter "Vectors and the block")."""
+    return [cpu.pick(a, b, range(first, 2 * cpu.count(a), 2)) for first in (0, 1)]
+
+
+@primitive(lambda a, b: types.UniTuple(a, 2))
+def in_turns(cpu, a, b):
+    """Two vectors: a[0], b[0], a[1], b[1], and so on (chapter "Vectors and the block")."""
+    return _in_turns(cpu, a, b)
+
+
+@primitive(lambda *_: types.void)
+def transpose(cpu, source, s, s_step, target, t, t_step):
+    """Read a square, as many rows as a vector has lanes, and write its columns as rows.
+
+    Row r lies at source[s + r * s_step ...], column c goes to target[t + c * t_step ...].
     Source: chapter "Vectors and the block".
     """
-    sums = [row[0] for row in block]
-    for cells, r, u in _meetings(cpu, plane, place, steps, len(flows), taps):
-        sums[u] = cpu.fma(flows[r][0], cells, sums[u])
-    return [[each] for each in sums]
+    n = cpu.lanes(source)
+    rows = [cpu.load(source, each) for each in cpu.places(s, s_step, n)]
+    for _ in range(n.bit_length() - 1):  # each time, two rows in turns make two new ones
+        pairs = zip(rows[: n // 2], rows[n // 2 :], strict=True)
+        rows = [new for a, b in pairs for new in _in_turns(cpu, a, b)]
+    for row, place in zip(rows, cpu.places(t, t_step, n), strict=True):
+        cpu.store(target, place, row)

@@ -73,19 +73,6 @@ def address(kernel, arguments, spaces):
         return result.library.get_pointer_to_function(name), _stamp(kinds)
 
 
-def _lent(context, builder, kind, value):
-    """A value without its counters of references: who packs keeps the arrays alive."""
-    if isinstance(kind, types.BaseTuple):
-        parts = zip(kind.types, cgutils.unpack_tuple(builder, value), strict=True)
-        parts = [_lent(context, builder, *part) for part in parts]
-        return context.make_tuple(builder, kind, parts)
-    if isinstance(kind, types.Array):
-        array = context.make_array(kind)(context, builder, value)
-        array.meminfo = cgutils.get_null_value(array.meminfo.type)
-        return array._getvalue()
-    return value
-
-
 def _trampoline(context, builder, content, kinds):
     """The function that calls a kernel for a job with the arguments in some memory."""
     name = f"{builder.function.name}.trampoline"
@@ -115,12 +102,11 @@ def _pack(typing_context, memory, stamp, content):
 
     def generate(context, builder, signature, values):
         data = context.make_array(memory)(context, builder, values[0]).data
-        lent = _lent(context, builder, content, values[2])
-        if context.get_abi_sizeof(lent.type) > MEMORY:
+        if context.get_abi_sizeof(values[2].type) > MEMORY:
             raise ValueError(f"arguments: expected at most {MEMORY} bytes of them")
-        builder.store(lent, builder.bitcast(data, lent.type.as_pointer()), align=8)
+        builder.store(values[2], builder.bitcast(data, values[2].type.as_pointer()), align=8)
         known = builder.icmp_signed("==", values[1], _INT64(_stamp(kinds)))
-        function = builder.ptrtoint(_trampoline(context, builder, lent.type, kinds), _INT64)
+        function = builder.ptrtoint(_trampoline(context, builder, values[2].type, kinds), _INT64)
         return builder.select(known, function, _INT64(0))
 
     return types.int64(memory, types.int64, content), generate

@@ -1,8 +1,7 @@
 # Exported from chapters/ by tools/export.py: edit the chapter, not this file.
 """Direct convolution: the lanes are output channels, the rows of a block are places of a line.
 
-The padded planes of a group are read cell by cell, at any stride and dilation. The weights are
-packed, and the results turned. Chapter "A channel by itself" builds this module.
+The planes of a group are read cell by cell, at any stride. Chapter "A channel by itself" builds this module.
 """
 
 import numpy as np
@@ -36,7 +35,7 @@ def _plan(g, n, back):
     us, vs = (range(taps)[:: -1 if back else 1] for taps in (g.kernel_height, g.kernel_width))
     taps = [c * plane + u * g.dilation[0] * pitch + v * g.dilation[1]
             for c in range(channels) for u in us for v in vs]
-    space = cells + (g.out_height * g.out_width + TALL) * len(shape[0]) * n
+    space = cells + g.out_height * -(-g.out_width // TALL) * TALL * len(shape[0]) * n
     return shape, np.array(taps, np.int64), space
 
 
@@ -47,11 +46,11 @@ def _make_places(g, shape, table, operands, unit, buffers):
     wide, depth, size = len(shape[0]) * lanes(cells), len(table), g.out_height * g.out_width
     rows, (pitch, _, _) = g.out_channels // g.groups, _sizes(g, lanes(cells))
     channel = (item % g.groups * -(-rows // wide) + panel) * wide
-    for y in range(g.out_height):
-        for x in range(0, g.out_width, len(shape)):
-            column = max(0, min(x, g.out_width - len(shape)))
-            goal, place = (y * g.out_width + column) * wide, y * g.stride[0] * pitch + column * g.stride[1]
-            for tap in range(0, depth, PIECE):  # a chain
+    line = -(-g.out_width // len(shape)) * len(shape)
+    for tap in range(0, depth, PIECE):  # a chain: its weights and cells stay near for all places
+        for y in range(g.out_height):
+            for x in range(0, line, len(shape)):
+                goal, place = (y * line + x) * wide, y * g.stride[0] * pitch + x * g.stride[1]
                 sums = nought(cells, shape) if tap else take(start, channel, 0, shape)
                 for k in range(tap, min(depth, tap + PIECE)):
                     in_order(cells)
@@ -60,6 +59,8 @@ def _make_places(g, shape, table, operands, unit, buffers):
                 if tap:
                     sums = together(take(tile, goal, wide, shape), sums)
                 put(tile, goal, wide, sums)
+    for y in range(1, g.out_height if line > g.out_width else 1):  # the lines close ranks
+        copy(tile, y * line * wide, 0, tile, y * g.out_width * wide, 0, (1, g.out_width * wide))
     to = (item * rows + panel * wide) * size
     turn(tile, 0, wide, result, to, size, (size, min(wide, rows - panel * wide)))
 

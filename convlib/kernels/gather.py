@@ -1,14 +1,12 @@
 # Exported from chapters/ by tools/export.py: edit the chapter, not this file.
 """Strips of columns straight from the images: any stride, dilation, padding and batch.
 
-A strip is as wide as a block. Its columns are places of the output, counted through the batch;
-its rows are (channel, tap). A list says where the pieces of the rows come from; it is the same
-for all channels.
-
+A strip is as wide as a block. Its columns are places of the output, counted through the batch; its rows are
+(channel, tap). A list says where the pieces of the rows come from, the same for all channels.
 Chapter "Packing: the layer as a matrix product" builds this module.
 """
 
-from convlib.kernels.shuffles import every_second
+from convlib.kernels.blocks import every_second
 from convlib.kernels.simd import compiled, inlined, lanes, load, load_between, store
 from convlib.kernels.tuning import VECTORS
 
@@ -88,10 +86,7 @@ def _list_pieces(w, strips, taps, size, table):
 
 @compiled
 def taps_met(w, strip, n):
-    """The first tap that can see a cell from a strip's places, and the first behind the last one.
-
-    Source: chapter "Packing: the layer as a matrix product".
-    """
+    """The taps from the first to the last that see cells (chapter "Packing: the layer as a matrix product")."""
     wide, first, last = VECTORS * n, 0, w.kernel_height - 1
     p = strip * wide % (w.out_height * w.out_width)
     if w.kernel_height > 1 and p + wide <= w.out_height * w.out_width:  # all in one image
@@ -103,10 +98,7 @@ def taps_met(w, strip, n):
 
 @inlined
 def cells_at(data, at, step, first, last):
-    """The vector of which lanes first .. last - 1 are cells, side by side or every second one.
-
-    Source: chapter "Packing: the layer as a matrix product".
-    """
+    """Cells, or every second one, in lanes first .. last - 1 (chapter "Packing: the layer as a matrix product")."""
     if step == 1:
         return load_between(data, at, first, last)
     n, a, b = lanes(data), 2 * first, 2 * last - 1  # no cell behind the last one is read

@@ -1,9 +1,8 @@
 # Exported from chapters/ by tools/export.py: edit the chapter, not this file.
 """A channel by itself: padded planes, kept flat and read where they lie. Depthwise, grouped, stems.
 
-A plane is one row of numbers, `pitch` to a line, with the zeros around it; for stride s it is s x s
-phase planes. A tap is then an offset, and a block takes whatever vectors come: the numbers between
-the lines are dropped.
+A plane is one row of numbers, `pitch` to a line, with the zeros around it; for stride s it is s x s phase planes. A
+tap is then an offset, and a block takes whatever vectors come: the numbers between the lines are dropped.
 """
 
 from itertools import product
@@ -13,13 +12,14 @@ import numpy as np
 
 from convlib import parallel
 from convlib.kernels.blocks import (
-    dots, in_order, multiply, nought, prefetch, put, share, slide, spread, take, together, weigh,
+    dots, every_second, in_order, in_turns, multiply, nought, prefetch, put, share, slide, spread, take, together,
+    weigh,
 )
-from convlib.kernels.shuffles import every_second, in_turns
+from convlib.kernels.product import turn
 from convlib.kernels.simd import (
     all_finite, compiled, inlined, lanes, lanes_of, load, load_between, store, store_some, total,
 )
-from convlib.kernels.tuning import BUNCH, DOTS, FEW, FEW_TAPS, FLOW, LINES, PIECE, ROWS, SETS, SPAN, SUMS, TALL, VECTORS
+from convlib.kernels.tuning import BUNCH, DOTS, FEW, FLOW, LINES, NEARBY, PIECE, ROWS, SETS, SPAN, SUMS, TALL, VECTORS
 from convlib.remember import remembered
 
 __all__ = ["forward", "input_grad", "weight_grad", "suits"]
@@ -54,7 +54,10 @@ class _Sheet(NamedTuple):
     lines: int = 0  # output lines at a time,
     wide: int = 0  # the numbers of a row of them,
     panel: int = 1  # rows of the flow at a time,
-    room: int = 0  # and the numbers of all of them
+    room: int = 0  # the numbers of all of them,
+    sets: int = 1  # and such sets of rows that meet the planes while they are there
+    unit: int = 1  # numbers of a cell: as many channels lie side by side,
+    items: int = 1  # and so many times an image
 
 
 def _axis(g, axis, back):
@@ -81,16 +84,16 @@ def _extent(parts, zeros, size, step):
     return max(size + max(zeros, seen - zeros - size), most)
 
 
-def _phases(axes, steps, pitch, phase):
+def _phases(axes, steps, pitch, phase, unit):
     """The table of the phase planes: first cell, place (and that of odd cells), lines, cells of a line."""
     (top, height), (left, width) = (each[1:] for each in axes)
     rows, (down, right) = [], steps
     for p in range(down * right):
         y, x = (p // right - top) % down, (p % right - left) % right
-        place = (y + top) // down * pitch + (x + left) // right + p * phase
+        place = (y + top) // down * pitch + (x + left) // right * unit + p * phase
         size = len(range(y, height, down)), len(range(x, width, right))
         rows.append((y * width + x, place, place, *size))
-    if right == 2:  # the even and the odd cells of a line are copied together
+    if right == 2 and unit == 1:  # the even and the odd cells of a line are copied together
         pairs = [sorted(rows[p : p + 2]) for p in range(0, len(rows), 2)]
         rows = [(*even[:2], odd[1], even[3], width) for even, odd in pairs]
     return np.array(rows, np.int64)
@@ -103,6 +106,13 @@ def _slides(g, back):
     return g.groups == g.in_channels == g.out_channels and g.dilation == (1, 1) and square and whole
 
 
+def _unit(g, back, n):
+    """How many channels of a depthwise layer lie side by side: a vector, if lines fill at most half of one."""
+    narrow = 2 * g.out_width <= n and (not back or g.stride == (1, 1))
+    enough = min(g.groups, g.height * g.width, g.out_height * g.out_width) >= n
+    return n if narrow and enough else 1
+
+
 @remembered
 def _plan(g, direction, char):
     """The plan of a pass: the sheet, the block's shape, `slide`'s for each part, tables, room."""
@@ -111,21 +121,24 @@ def _plan(g, direction, char):
     image_lines, pitch = (_extent(*each, step) for each, step in zip(axes, steps, strict=True))
     sides = g.in_channels // g.groups, g.out_channels // g.groups
     channels, rows = reversed(sides) if back else sides
-    image, lone = image_lines * pitch, _slides(g, back)
-    bunch = max(1, BUNCH // image) if lone or weights else 1
-    bunch = min(bunch, g.batch) if weights else bunch
+    lone = _slides(g, back)
+    unit = _unit(g, back, n) if lone else 1
+    pitch *= unit
+    image = image_lines * pitch
+    bunch = min(max(1, BUNCH // image), g.batch) if weights else 1
     phase = bunch * image + (axes[0][1] + 1) * pitch + SPAN
     cells = channels * steps[0] * steps[1] * phase + 3 * TALL * pitch + SPAN
     sheet = _Sheet(g.batch, g.groups, channels, axes[0][2], axes[1][2], *steps, pitch, image, phase, cells,
         bunch, rows, *(g[2:4] if back else g[11:13]), len(axes[0][0]), len(axes[1][0]),
-        g.kernel_width * (-g.stride[0] if back else 1))  # fmt: skip
+        g.kernel_width * (-g.stride[0] if back else 1) * unit,
+        unit=unit, items=-(-g.groups // unit))  # fmt: skip
     table, parts, order = _tables(axes, sheet, g.kernel_width, lone, back)
     sheet, shape, sums = _with_room(sheet, weights, lone, len(table), n)
-    tall = [((0,) * len(taps), (0,) * steps[0]) for _, _, taps in axes[0][0]] if lone else []
+    tall = [(((0,),) * len(taps), (0,) * steps[0], (0,) * (unit - 1)) for _, _, taps in axes[0][0]] if lone else []
     if weights:
         table = np.append(table, np.zeros(-len(table) % (1 if lone else DOTS[1]), np.int64))
         tall = [((0,),) * g.kernel_height, *tall]
-    tables = _phases(axes, steps, pitch, phase), table, parts, order
+    tables = _phases(axes, steps, pitch, phase, unit), table, parts, order
     return sheet, shape, tuple(tall) if lone else None, tables, sheet.cells + sheet.room + sums
 
 
@@ -136,8 +149,8 @@ def _tables(axes, sheet, kernel_width, lone, back):
     for first_line, lines, us in axes[0][0]:
         for _, count, vs in axes[1][0]:
             begin = len(table)
-            at = [(p * s.right + q) * s.phase + y * s.pitch + x for _, p, y in us for _, q, x in vs]
-            weights = [u * kernel_width + v for u, _, _ in us for v, _, _ in vs]
+            at = [(p * s.right + q) * s.phase + y * s.pitch + x * s.unit for _, p, y in us for _, q, x in vs]
+            weights = [(u * kernel_width + v) * s.unit for u, _, _ in us for v, _, _ in vs]
             if lone:  # an entry is a column of taps
                 at, weights = at[: len(vs)], weights[: len(vs)]
             table += map(sum, product(at, every) if back else product(every, at))
@@ -150,9 +163,10 @@ def _with_room(sheet, weights, lone, taps, n):
     """The sheet, with how much is made at a time, the shape of its blocks, and room for sums."""
     s, most = sheet, -(-sheet.out_height // sheet.turns_down)
     if lone:  # the flow alone needs room
-        wide = -(-s.out_width // n) * n if weights else 0
-        room = (s.bunch * s.image // s.pitch + 2 * TALL) * wide
-        return s._replace(lines=most, wide=wide, room=room), None, taps * TALL * n
+        wide = -(-s.out_width * s.unit // n) * n if weights or s.unit > 1 else 0
+        room = (max(s.bunch * s.image // s.pitch, s.out_height) + 2 * TALL) * wide
+        sums = taps * TALL * n + s.height * s.width * s.unit
+        return s._replace(lines=most, wide=wide, room=room), None, sums
     if not weights:
         shape = FEW[s.rows > 1] if s.rows < ROWS else ((0,) * VECTORS,) * ROWS
         lines, block = max(1, min(most, LINES // s.pitch)), len(shape[0]) * n
@@ -166,10 +180,11 @@ def _with_room(sheet, weights, lone, taps, n):
     bunch = max(1, min(s.bunch, FLOW // (panel * s.image)))  # whole images, or parts of one
     lines = -(-most // (1 if bunch > 1 else -(-most * s.pitch * panel // FLOW)))
     wide = (bunch - 1) * s.image + lines * s.pitch + 2 * n
-    in_place = taps <= FEW_TAPS and bunch == 1 and s.out_width % n == s.rows % height == 0
+    in_place = bunch == 1 and s.out_width % n == s.rows % height == 0
     room = 0 if in_place else panel * wide
-    sheet = s._replace(bunch=bunch, lines=lines, wide=wide, panel=panel, room=room)
-    return sheet, ((0,) * DOTS[1],) * height, panel * sums
+    sets = max(1, SUMS // (panel * sums))
+    sheet = s._replace(bunch=bunch, lines=lines, wide=wide, panel=panel, room=room, sets=sets)
+    return sheet, ((0,) * DOTS[1],) * height, sets * panel * sums
 
 
 @inlined
@@ -197,9 +212,33 @@ def _fill_lines(steps, count, data, at, cells, places):
 
 
 @inlined
-def _fill_group(sheet, phases, data, item, cells, slot):
+def _group_of(sheet, item):
+    """The first group of an item, counted through the batch; the last ones of an image are moved back."""
+    if sheet.unit == 1:
+        return item
+    last, items = sheet.groups - sheet.unit, sheet.items
+    return item // items * sheet.groups + min(item % items * sheet.unit, last)
+
+
+@inlined
+def _fill_lanes(sheet, phases, dense, cells, place):
+    """Copy cells that are vectors of channels, one by one."""
+    n = lanes(cells)
+    for p in range(len(phases)):
+        for y in range(phases[p, 3]):
+            i, j = phases[p, 0] + y * sheet.down * sheet.width, place + phases[p, 1] + y * sheet.pitch
+            for x in range(phases[p, 4]):
+                store(cells, j + x * n, load(dense, (i + x * sheet.right) * n))
+
+
+@inlined
+def _fill_group(sheet, phases, data, item, cells, slot, dense):
     """Copy the channels of a group of an image; `slot` is where the image lies in each plane."""
     steps = sheet.right, sheet.down * sheet.width, sheet.pitch, sheet.height * sheet.width
+    if sheet.unit > 1:  # as many channels as a vector has lanes
+        turn(data, item * steps[3], steps[3], dense, 0, sheet.unit, (sheet.unit, steps[3]))
+        _fill_lanes(sheet, phases, dense, cells, slot * sheet.image)
+        return
     for c in range(sheet.channels):
         at = (item * sheet.channels + c) * steps[3]
         place = c * sheet.down * sheet.right * sheet.phase + slot * sheet.image
@@ -283,30 +322,37 @@ def _plane_lines(sheet, shape, tables, operands, unit, buffers):
 
 
 @inlined
-def _slide_lines(sheet, tables, a, operands, item, source, tall):
-    """All lines of a part, or of two that take turns, TALL lines at a time."""
-    (_, table, parts, order), (_, weights, start, result), (cells, at) = tables, operands, source
-    c, turns, lines, wide = item % sheet.groups, sheet.turns_right, parts[a, 3], sheet.out_width
-    first, to = c * (weights.size // sheet.groups), (item * sheet.out_height + parts[a, 2]) * wide
-    steps, step = (sheet.pitch, sheet.phase * sheet.right, sheet.tap), sheet.turns_down * wide
-    begin = spread(start, c, 0, _COLUMN)
+def _slide_lines(sheet, tables, a, operands, item, buffers, tall):
+    """All lines of a part, or of two that take turns, TALL lines at a time; to a tile if there are units."""
+    (_, table, parts, order), (_, weights, start, result), (cells, tile) = tables, operands, buffers
+    group, c, turns, lines = _group_of(sheet, item), item % sheet.items, sheet.turns_right, parts[a, 3]
+    first, wide = c * (weights.size // sheet.items), sheet.out_width * sheet.unit
+    steps, line_step = (sheet.pitch, sheet.phase * sheet.right), sheet.turns_down * wide
+    to = parts[a, 2] * wide if len(tall[2]) else (group * sheet.out_height + parts[a, 2]) * wide
+    begin = take(start, group % sheet.groups, 0, _COLUMN) if len(tall[2]) else spread(start, c, 0, _COLUMN)
     for line in range(0, lines, TALL):
         y = max(0, min(line, lines - TALL))
-        for x in range(0, parts[a, 4], lanes(cells)):
-            place, sums, others = at + y * sheet.pitch + x, begin, begin
+        for x in range(0, parts[a, 4] * sheet.unit, lanes(cells)):
+            place, sums, others = y * sheet.pitch + x, begin, begin
             for e in range(parts[a, 0], parts[a, 1]):
-                sums = slide(sums, cells, place + table[e], steps, weights, first + order[e], tall)
-            goal, left = to + y * step + x * turns, wide - x * turns
+                i, step = first + order[e], sheet.tap
+                factors = take(weights, i, step, tall[0]) if len(tall[2]) else spread(weights, i, step, tall[0])
+                sums = slide(sums, cells, place + table[e], steps, factors, tall)
+            goal, left = to + y * line_step + x * turns, wide - x * turns
+            if len(tall[2]):
+                put(tile, goal, line_step, sums)
+                continue
             if turns == 1:  # asked once, not for each line
                 for r in range(TALL):
                     if r < lines:
-                        _put_some(result, goal + r * step, sums[r][0], left)
+                        _put_some(result, goal + r * line_step, sums[r][0], left)
                 continue
             for e in range(parts[a + 1, 0], parts[a + 1, 1]):
-                others = slide(others, cells, place + table[e], steps, weights, first + order[e], tall)
+                factors = spread(weights, first + order[e], sheet.tap, tall[0])
+                others = slide(others, cells, place + table[e], steps, factors, tall)
             for r in range(TALL):
                 if r < lines:
-                    _put_turns(result, goal + r * step, sums[r][0], others[r][0], left)
+                    _put_turns(result, goal + r * line_step, sums[r][0], others[r][0], left)
 
 
 @compiled
@@ -315,25 +361,25 @@ def _correlate_planes(job, jobs, sheet, shape, tall, tables, operands, work):
     (phases, _, parts, _), cells, before = tables, work[: sheet.cells], -1
     cells[:] = 0
     chunks = -(-parts[0, 3] // sheet.lines)
-    first, last = share(job, jobs, sheet.batch * sheet.groups * chunks)
-    for begin in range(first, last, sheet.bunch):
-        until = min(last, begin + sheet.bunch)
-        for unit in range(begin, until):
-            if unit // chunks != before:
-                before = unit // chunks
-                _fill_group(sheet, phases, operands[0], before, cells, unit - begin)
-        for unit in range(begin, until):
-            item, y = unit // chunks, unit % chunks * sheet.lines
-            if tall is not None:
-                source = cells, (unit - begin) * sheet.image
-                _slide_lines(sheet, tables, 0, operands, item, source, tall[0])
-                if sheet.turns_down == 2:
-                    _slide_lines(sheet, tables, sheet.turns_right, operands, item, source, tall[-1])
-            if shape is not None:
-                for a in range(0, len(parts), sheet.turns_right):
-                    if y < parts[a, 3]:
-                        buffers = cells, work[sheet.cells :]
-                        _plane_lines(sheet, shape, tables, operands, (item, a, y), buffers)
+    first, last = share(job, jobs, sheet.batch * sheet.items * chunks)
+    rest = work[sheet.cells :]
+    for unit in range(first, last):
+        item, y = unit // chunks, unit % chunks * sheet.lines
+        group = _group_of(sheet, item)
+        if item != before:
+            before = item
+            _fill_group(sheet, phases, operands[0], group, cells, 0, rest[sheet.room :])
+        if tall is not None:
+            _slide_lines(sheet, tables, 0, operands, item, (cells, rest), tall[0])
+            if sheet.turns_down == 2:
+                _slide_lines(sheet, tables, sheet.turns_right, operands, item, (cells, rest), tall[-1])
+            if sheet.unit > 1:
+                size, n = sheet.out_height * sheet.out_width, lanes(work)
+                turn(rest, 0, n, operands[3], group * size, size, (size, n))
+        if shape is not None:
+            for a in range(0, len(parts), sheet.turns_right):
+                if y < parts[a, 3]:
+                    _plane_lines(sheet, shape, tables, operands, (item, a, y), (cells, rest))
 
 
 def _correlate(g, back, data, weight, bias, jobs):
@@ -351,6 +397,9 @@ def _correlate(g, back, data, weight, bias, jobs):
         below = max(0, len(shape) - sheet.rows)
         if below:
             rows = np.concatenate([rows, np.zeros((g.groups, below, rows.shape[2]), dtype)], 1)
+    if sheet.unit > 1:
+        begin = np.minimum(np.arange(sheet.items) * sheet.unit, g.groups - sheet.unit)
+        rows = weight.reshape(g.groups, -1)[begin[:, None] + np.arange(sheet.unit)].transpose(0, 2, 1)
     start = np.zeros(g.groups * sheet.rows + ROWS, dtype)
     start[: len(bias)] = bias
     result = np.empty((g.batch, g.groups * sheet.rows, sheet.out_height, sheet.out_width), dtype)
@@ -372,12 +421,15 @@ def input_grad(weight, grad_output, geometry, jobs):
 @inlined
 def _fill_flow(sheet, flow, at, size, lines, pitch):
     """Copy lines of the flow, size is (rows, lines, images), to flat ones, with zeros between."""
-    places = sheet.out_height * sheet.out_width
+    places, n = sheet.out_height * sheet.out_width, lanes(lines)
     steps = 1, sheet.out_width, pitch, places * sheet.rows
-    for n in range(size[2]):
+    for image in range(size[2]):
         for r in range(size[0]):
-            start = at + (n * sheet.groups * sheet.rows + r) * places
-            place = n * sheet.image // sheet.pitch * pitch + r * sheet.wide
+            start = at + (image * sheet.groups * sheet.rows + r) * places
+            place = image * sheet.image // sheet.pitch * pitch + r * sheet.wide
+            if sheet.unit > 1:
+                turn(flow, start, places, lines, place, n, (n, places))
+                continue
             _fill_lines(steps, (size[1], sheet.out_width), flow, start, lines, (place, place))
 
 
@@ -389,18 +441,17 @@ def _add_dots(shape, flow, rows, size, cells, place, table, sums):
     a line of the planes is longer).
     """
     (start, row_step), (count, length, line, longer) = rows, size
-    n, step, some = lanes(cells), len(table) * lanes(cells), max(1, PIECE * lanes(cells) // line) * line
-    for r in range(0, count, len(shape)):
-        for k in range(0, len(table), len(shape[0])):
-            so_far = take(sums, r * step + k * n, step, shape)
-            for begin in range(0, length, some):
+    n, step, some = lanes(cells), len(table) * lanes(cells), max(1, NEARBY * lanes(cells) // line) * line
+    for begin in range(0, length, some):  # a chain: what meets in it stays near
+        for r in range(0, count, len(shape)):
+            for k in range(0, len(table), len(shape[0])):
                 part = nought(cells, shape)
                 for y in range(begin, min(length, begin + some), line):
                     at, cell = start + r * row_step, place + y // line * longer
                     for q in range(y, min(length, y + line), n):
                         part = dots(part, flow, (at + q, row_step), cells, cell + q, table, k)
-                so_far = together(so_far, part)
-            put(sums, r * step + k * n, step, so_far)
+                so_far = r * step + k * n
+                put(sums, so_far, step, together(take(sums, so_far, step, shape), part))
 
 
 @inlined
@@ -429,33 +480,40 @@ def _meet_planes(job, jobs, sheet, shape, tall, tables, operands, work):
     lines, sums, wide = rest[: sheet.room], rest[sheet.room :], depth if shape is None else len(table)
     sets, pitch = -(-sheet.rows // sheet.panel), sheet.wide if shape is None else sheet.pitch
     cells[:] = 0
-    first, last = share(job, jobs, sheet.groups * sets)
-    for unit in range(first, last):
-        group, row = unit // sets, unit % sets * sheet.panel
-        count = min(sheet.panel, sheet.rows - row)
-        sums[: sheet.panel * wide * n] = 0
+    begin, last = share(job, jobs, sheet.items * sets)
+    while begin < last:
+        group, some = _group_of(sheet, begin // sets), min(sheet.sets, last - begin, sets - begin % sets)
+        sums[: some * sheet.panel * wide * n] = 0
         for image in range(0, sheet.batch, sheet.bunch):
             images = min(sheet.bunch, sheet.batch - image)
             for slot in range(images):
-                _fill_group(sheet, phases, data, (image + slot) * sheet.groups + group, cells, slot)
-            for y in range(0, sheet.out_height, sheet.lines):
+                place = (image + slot) * sheet.groups + group
+                _fill_group(sheet, phases, data, place, cells, slot, sums[depth * n :])
+            for part in range(-(-sheet.out_height // sheet.lines) * some):
+                unit, y = part % some, part // some * sheet.lines
+                row = (begin + unit) % sets * sheet.panel
                 at = ((image * sheet.groups + group) * sheet.rows + row) * sheet.out_height + y
                 high, line = min(sheet.lines, sheet.out_height - y), sheet.out_width
-                numbers, rows = flow, (at * line, sheet.out_height * line)
+                numbers, rows, count = flow, (at * line, sheet.out_height * line), min(sheet.panel, sheet.rows - row)
                 size = count, high * line, line, sheet.pitch - line
                 if sheet.room:
                     lines[:] = 0
                     _fill_flow(sheet, flow, at * line, (count, high, images), lines, pitch)
                     length = (images - 1) * sheet.image + high * sheet.pitch
-                    numbers, rows, size = lines, (0, sheet.wide), (sheet.panel, length, PIECE * n, 0)
+                    numbers, rows, size = lines, (0, sheet.wide), (sheet.panel, length, NEARBY * n, 0)
+                so_far = sums[unit * sheet.panel * wide * n :]
                 if tall is not None:
-                    _add_slides(sheet, tall, lines, images * sheet.image // sheet.pitch, cells, table, sums)
+                    _add_slides(sheet, tall, lines, images * sheet.image // sheet.pitch, cells, table, so_far)
                 if shape is not None:
-                    _add_dots(shape, numbers, rows, size, cells, y * sheet.pitch, table, sums)
-        for r in range(count):
+                    _add_dots(shape, numbers, rows, size, cells, y * sheet.pitch, table, so_far)
+        for lane in range(sheet.unit if sheet.unit > 1 else 0):
             for k in range(depth):
-                at = ((group * sheet.rows + row + r) * depth) + k
-                result[at] = total(load(sums, (r * wide + k) * n))
+                result[(group + lane) * depth + k] = sums[k * n + lane]
+        row = begin % sets * sheet.panel
+        for r in range(min(some * sheet.panel, sheet.rows - row) if sheet.unit == 1 else 0):
+            for k in range(depth):
+                result[(group * sheet.rows + row + r) * depth + k] = total(load(sums, (r * wide + k) * n))
+        begin += some
 
 
 def weight_grad(input, grad_output, geometry, jobs):

@@ -1,8 +1,7 @@
 # Exported from chapters/ by tools/export.py: edit the chapter, not this file.
 """Max pooling, compiled: one channel after the other.
 
-Chapter "Layers and models" builds this module. An index counts the cells of a channel row
-by row, as in PyTorch.
+Chapter "Layers and models" builds this module. An index counts the cells of a channel row by row, as in PyTorch.
 """
 
 from convlib.kernels.simd import compiled

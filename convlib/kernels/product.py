@@ -3,7 +3,6 @@
 
 A set of strips is packed; then one panel of rows is multiplied by all of them, then the next panel.
 The learning flow of a layer of stride 1 is the same product, with the weights turned.
-
 Chapter "Packing: the layer as a matrix product" builds this module.
 """
 
@@ -14,9 +13,8 @@ from typing import NamedTuple
 import numpy as np
 
 from convlib import parallel
-from convlib.kernels.blocks import SHAPE, multiply, nought, prefetch, put, share, spread, take, together
+from convlib.kernels.blocks import SHAPE, multiply, nought, prefetch, put, share, spread, take, together, transpose
 from convlib.kernels.gather import bring_strips, in_one_line, strip_room, table_rows, taps_met, window_of
-from convlib.kernels.shuffles import transpose
 from convlib.kernels.simd import all_finite, compiled, inlined, lanes, lanes_of, load_between, store_some
 from convlib.kernels.tuning import AGAIN, AT_ONCE, IN_PLACE, PIECE, ROWS, SET, VECTORS, WAYS
 
@@ -44,12 +42,12 @@ _SLIM = ((0,),) * ROWS  # for a last strip of which one vector is enough
 def _make_block(shape, begin, left, right, goal, sizes):
     """Write a panel times a strip, chain by chain; begin and goal are (array, place, row step)."""
     (start, first, each), (weights, i), (numbers, j), (target, at, step) = begin, left, right, goal
-    (runs, length, gap, some), (row_step, on, down) = sizes
+    (depth, length, gap, piece), (row_step, on, down) = sizes
     prefetch(target, at, step, shape)
-    for run in range(0, runs, some):
+    for run in range(0, max(1, depth), piece):  # a chain, even if no tap meets a cell
         sums = nought(target, shape) if run else spread(start, first, each, shape)
-        for _ in range(run, min(runs, run + some)):
-            for _ in range(length):
+        for k in range(run, min(depth, run + piece), length):
+            for _ in range(min(length, depth - k)):
                 sums = multiply(sums, weights, i, row_step, numbers, j)
                 i, j = i + on, j + down
             i += gap * on
@@ -60,10 +58,7 @@ def _make_block(shape, begin, left, right, goal, sizes):
 
 @compiled
 def copy(source, i, i_step, target, j, j_step, size):
-    """Copy rows of numbers, some steps apart, to others; size is (rows, numbers of each).
-
-    Source: chapter "Packing: the layer as a matrix product".
-    """
+    """Copy rows of numbers, size is (rows, numbers of each) (chapter "Packing: the layer as a matrix product")."""
     for _ in range(size[0]):
         for x in range(0, size[1], lanes(source)):
             left = size[1] - x
@@ -85,13 +80,13 @@ def _put_pieces(tile, sizes, target, to):
 def _multiply_strips(left, panels, columns, right, target, work):
     """Multiply panels by the strips of some columns: one panel by all strips, then the next.
 
-    right: numbers; first place, from strip to strip, from row to row; the runs of rows that count,
-    how long they are, how many numbers of the depth lie before the first one and after each.
+    right: numbers; first place, from strip to strip, from row to row; how many rows count, how long
+    their runs are, how many numbers of the depth lie before the first one and after each.
     """
     (tile, piece), weights, (result, image_step, places, start, above) = work, left.data, target
-    numbers, (origin, room, down), (runs, length, skip, gap) = right
+    numbers, (origin, room, down), (depth, length, skip, gap) = right
     wide, each = VECTORS * lanes(tile), min(1, start.size - 1)
-    sizes = (runs, length, gap, max(1, piece // max(1, length))), (left.row_step, left.depth_step, down)
+    sizes = (depth, length, gap, max(1, piece // length) * length), (left.row_step, left.depth_step, down)
     for panel in range(panels[0], panels[1]):
         row, i = panel * ROWS, left.origin + panel * left.panel_step + skip * left.depth_step
         if not left.panel_step:
@@ -134,15 +129,15 @@ def _product(job, jobs, left, w, image, target, sets, work):
         if some > 0:
             some = min(some, last - first)
             place = origin + n * w.groups * w.in_channels * w.width + p
-            right = data, (place, wide, w.width), (left.depth, 1, 0, 0)
+            right = data, (place, wide, w.width), (left.depth, piece, 0, 0)
         else:
             met, end, some = taps_met(w, first, lanes(data)), min(last, first + gathered), 1
             while first + some < end and taps_met(w, first + some, lanes(data)) == met:
                 some += 1
             bring_strips(w, data, origin, (first, first + some), met, packed, tables[job])
             gap = taps - (met[1] - met[0])
-            runs, length = (w.in_channels, taps - gap) if gap else (left.depth, 1)
-            right = packed, (0, room, wide), (runs, length, met[0], gap)
+            depth, length = w.in_channels * (taps - gap), max(1, taps - gap) if gap else piece
+            right = packed, (0, room, wide), (depth, length, met[0], gap)
         columns = first * wide, min((first + some) * wide, every)
         _multiply_strips(left, mine, columns, right, target, (tile, piece))
         first += some
@@ -186,10 +181,7 @@ def _multiply(weight, data, start, g, turned, jobs):
 
 @compiled
 def turn(source, s, s_step, target, t, t_step, size):
-    """Turn a matrix of size (rows, columns), square by square; the last squares further back.
-
-    Source: chapter "Packing: the layer as a matrix product".
-    """
+    """Turn a matrix of size (rows, columns), square by square (chapter "Packing: the layer as a matrix product")."""
     n, (rows, columns) = lanes(source), size
     if rows >= n and columns >= n:
         for i in range(0, rows, n):
@@ -254,10 +246,7 @@ def forward(input, weight, bias, geometry, jobs):
 
 @lru_cache(maxsize=1024)
 def turned(g):
-    """The layer that computes the learning flow of a layer of stride 1, or None if there is none.
-
-    Source: chapter "Packing: the layer as a matrix product".
-    """
+    """The layer that computes a layer's learning flow, or None (chapter "Packing: the layer as a matrix product")."""
     (top, bottom), (left, right) = g.padding
     down, across = g.dilation[0] * (g.kernel_height - 1), g.dilation[1] * (g.kernel_width - 1)
     if g.stride != (1, 1) or max(top, bottom) > down or max(left, right) > across:

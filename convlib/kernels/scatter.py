@@ -1,10 +1,8 @@
 # Exported from chapters/ by tools/export.py: edit the chapter, not this file.
 """The learning flow of strided layers: each tap's product is added where the tap looks.
 
-A block is some places of the flow by neighbouring channels of the input. Each of its rows is added
-to a cell of a plane whose channels lie side by side; what looks past the image is left out. At last
-the plane is turned.
-Chapter "Back through the product" builds this module.
+A block is some places of the flow by neighbouring channels of the input. Its rows are added to the cells of a
+plane whose channels lie side by side; that is turned. Chapter "Back through the product" builds this module.
 """
 
 import numpy as np
@@ -57,7 +55,10 @@ def _add_places(cells, flow, weight, plane, tile, shape):
     (packed, start, whole), (panel, begin, step, depth) = flow, weight
     high, wide, row = len(shape), len(shape[0]) * lanes(plane), shape[:1]
     for p in range(0, len(cells), high):
-        if cells[p : p + high].max() >= 0:
+        most = -1
+        for r in range(high):
+            most = max(most, cells[p + r])
+        if most >= 0:
             i, j, sums = start + p * whole, begin, nought(packed, shape)
             for _ in range(depth):  # one chain
                 sums = multiply(sums, packed, i, 1, panel, j)
@@ -90,10 +91,7 @@ def _scatter_panel(windows, images, panel, tables, work, shape):
 
 @compiled
 def _scatter(job, jobs, windows, plan, arrays, tables, shape, work):
-    """One job's part of the learning flow: panels of channels of some images.
-
-    plan: groups, panels of a group's channels, images whose planes lie behind each other.
-    """
+    """One job's panels of some images; plan: groups, panels of a group's channels, images behind each other."""
     (groups, panels, most), n = plan, lanes(work)
     (w, v), (flow, numbers, grad), (taps, cells) = windows, arrays, tables
     size, places, high = w.height * w.width, w.out_height * w.out_width, len(shape)

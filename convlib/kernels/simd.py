@@ -319,9 +319,8 @@ def _plain(kind):
 def primitive(result):
     """Make a primitive out of the steps that a processor shall take.
 
-    The steps are written once. Compiled functions have them written down for LLVM; where Numba
-    compiles nothing, NumPy takes them. `result` is a function that gives the type of the result,
-    given those of the arguments. Source: chapter "How the engine is wired".
+    The steps are written once. Compiled functions have them written down for LLVM; where Numba compiles nothing,
+    NumPy takes them. `result` tells a result's type from the arguments'. Source: chapter "How the engine is wired".
     """
 
     def made_of(steps):
@@ -409,12 +408,11 @@ def total(cpu, vector):
 def compiled(function, **options):
     """Compile a function with Numba, released from Python's lock and kept on disk.
 
-    Where nothing can be kept (a read-only installation and no home, a full disk), each process
-    compiles it anew, and a warning says so once. A TypeError names an array that it uses and is
-    not handed. Source: chapter "How the engine is wired".
+    Where nothing can be kept (no home, a full disk), each process compiles it anew, and a warning says so once. A
+    TypeError names an array that it uses and is not handed. Source: chapter "How the engine is wired".
     """
     refuse_arrays(function)
-    result = numba.njit(nogil=True, no_cfunc_wrapper=True, **options)(function)
+    result = numba.njit(nogil=True, no_cfunc_wrapper=True, _nrt=False, **options)(function)
     if result is not function:  # Numba may be told to compile nothing
         result._cache = Kept(function)
     return result

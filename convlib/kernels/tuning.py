@@ -1,8 +1,7 @@
 # Exported from chapters/ by tools/export.py: edit the chapter, not this file.
 """Every number of the engine that was found by measuring: what it is, and in which unit.
 
-`python -m benchmarks.tune` finds them on another machine, and says what each is worth.
-Chapter "Vectors and the block" builds this module, and each chapter adds what it needs.
+`python -m benchmarks.tune` finds them on a machine. Chapter "Vectors and the block" begins this module.
 """
 
 from platform import machine
@@ -10,7 +9,7 @@ from platform import machine
 from convlib.kernels.simd import REGISTER_BYTES
 
 __all__ = ["REGISTERS", "ROWS", "VECTORS", "PIECE", "SET", "IN_PLACE", "AGAIN", "WAYS", "AT_ONCE", "PIXELS", "PLANE",
-    "SHARES", "DEEP", "TALL", "SPAN", "BUNCH", "LINES", "FLOW", "FEW_TAPS", "SUMS", "SETS", "DOTS", "FEW", "NEAR",
+    "SHARES", "DEEP", "TALL", "SPAN", "BUNCH", "LINES", "FLOW", "NEARBY", "SUMS", "SETS", "DOTS", "FEW", "NEAR",
     "SMALL", "SERIAL", "OUTPUTS", "TILES", "FEW_PIECES", "MANY_PIECES", "PART", "SECTIONS", "TRANSFORM",
     "CHANNELS_PLANES", "CHANNELS_PLANES_STRIDED", "CHANNELS_PLANES_WEIGHTS", "SPARSE", "LONG", "PACKED", "GATHERED"]
 
@@ -44,12 +43,12 @@ DEEP = 96  # output channels from which layers of stride 1 with several taps are
 
 TALL = 7  # output lines of a depthwise channel, or places of direct convolution, that are computed together
 SPAN = 128  # numbers: no block of planes is wider
-BUNCH = 4096  # numbers of small planes that are brought before they are computed
+BUNCH = 4096  # numbers of small planes that meet the flow together
 LINES = 2000  # numbers of a row of output lines that are made together
 FLOW = 15_000 * REGISTER_BYTES // 16  # numbers of the flow whose dot products are taken at a time: a chain of 3,750
-FEW_TAPS = 64  # taps up to which the flow is read where it lies, and not copied
+NEARBY = 64  # vectors of a line of the flow in a chain of dot products: the first cache holds what meets
 SUMS = 200_000  # sums of a gradient of weights that are kept at a time
-SETS = 4  # sets of its rows that there should be: each is a job, and brings the planes anew
+SETS = 4  # sets of its rows that there should be, so that several jobs have work
 DOTS = (4, 4) if REGISTERS == 32 else (3, 3)  # rows of the flow x taps in a block of dot products
 FEW = ((0,) * 4,), ((0,) * 3,) * 4  # blocks for one and for a few output channels of a group
 NEAR = 250_000  # numbers of a group's planes that direct convolution reads again and again: 1 MB

@@ -1,9 +1,8 @@
 # Exported from chapters/ by tools/export.py: edit the chapter, not this file.
 """The gradient of the weights: the same block, over pixels.
 
-One side is turned, so that a vector holds neighbouring channels at one place: the flow, or in 1x1
-layers whichever is cheaper. The other side is read where it lies, at any stride and tap, and only
-inside the image: no zero of the padding is multiplied.
+One side is turned, so that a vector holds neighbouring channels at one place: the flow, or in 1x1 layers
+whichever is cheaper. The other side is read where it lies, at any stride and tap, and only inside the image.
 Chapter "Back through the product" builds this module.
 """
 

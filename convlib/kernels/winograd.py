@@ -6,12 +6,10 @@ and its matrices. A tile becomes 36 or 64 pieces; they stand as [piece][tile][ch
 to be multiplied is one product of matrices for each piece.
 
 The error at a result is bounded by its tile: by (n + 16) e T W for 3 x 3 and by 4 (n + 32) e T W
-for 5 x 5 (measured against float64, on hostile numbers, too). e is 2**-24; n counts the
-channels, or for the gradient of the weights the tiles; T is the largest size in the tile, or
-for the gradient in the channel's images; W is the sum of the sizes of the other factor. Where
-T W is more than `ranges.RANGE` times the largest number that a result reads, times the sum of
-the sizes of what it is multiplied with, the functions return None: the error stays below
-RANGE times that bound in terms of what a result reads. Sizes below 2**-126 count as that.
+for 5 x 5 (measured against float64, on hostile numbers, too). e is 2**-24; n counts the channels, or for the
+gradient of the weights the tiles; T is the largest size in the tile, or for the gradient in the channel's images;
+W is the sum of the sizes of the other factor. Where T W is more than `ranges.RANGE` times what a result itself
+reads, the functions return None: the error stays below RANGE times that bound. Sizes below 2**-126 count as that.
 """
 
 import math
@@ -256,10 +254,7 @@ def _line_up(weight, s, k, c, some, workspace):
 
 @inlined
 def _transform_weights(weight, s, matrix, panel, where, first_look, sizes, workspace):
-    """Write [piece][source][target] of a panel of targets; add up sizes, tap by tap.
-
-    `where` is the first source, the last, and the place of the pieces.
-    """
+    """Write [piece][source][target] of a panel; `where` is the first source, the last, the place of the pieces."""
     (first, last, place), n, taps = where, lanes(weight), len(matrix[1])
     line, square, step = taps * n, s.kernel * n, 1 - 2 * s.turned
     half = s.half + (s.kernel + 1) * n * n
@@ -409,10 +404,7 @@ _WIDE = VECTORS * N
 
 
 def suits(geometry, dtype):
-    """Whether there is a vector of channels on each side, and more (chapter "Tiles in vectors").
-
-    In float32, 3 x 3 and 5 x 5, no stride and groups, a cell and a place for each phase of a dilation.
-    """
+    """Whether there is a vector of channels on each side, and more (chapter "Tiles in vectors")."""
     g, size, (down, across) = geometry, geometry.kernel_height, geometry.dilation
     # more padding than this gives results that see nothing but zeros
     return (
