@@ -56,8 +56,8 @@ class _Sheet(NamedTuple):
     panel: int = 1  # rows of the flow at a time,
     room: int = 0  # the numbers of all of them,
     sets: int = 1  # and such sets of rows that meet the planes while they are there
-    unit: int = 1  # numbers of a cell: as many channels lie side by side,
-    items: int = 1  # and so many times an image
+    abreast: int = 1  # channels side by side: so many numbers has a cell,
+    items: int = 1  # and so many times are an image's planes filled
 
 
 def _axis(g, axis, back):
@@ -84,16 +84,16 @@ def _extent(parts, zeros, size, step):
     return max(size + max(zeros, seen - zeros - size), most)
 
 
-def _phases(axes, steps, pitch, phase, unit):
+def _phases(axes, steps, pitch, phase, abreast):
     """The table of the phase planes: first cell, place (and that of odd cells), lines, cells of a line."""
     (top, height), (left, width) = (each[1:] for each in axes)
     rows, (down, right) = [], steps
     for p in range(down * right):
         y, x = (p // right - top) % down, (p % right - left) % right
-        place = (y + top) // down * pitch + (x + left) // right * unit + p * phase
+        place = (y + top) // down * pitch + (x + left) // right * abreast + p * phase
         size = len(range(y, height, down)), len(range(x, width, right))
         rows.append((y * width + x, place, place, *size))
-    if right == 2 and unit == 1:  # the even and the odd cells of a line are copied together
+    if right == 2 and abreast == 1:  # the even and the odd cells of a line are copied together
         pairs = [sorted(rows[p : p + 2]) for p in range(0, len(rows), 2)]
         rows = [(*even[:2], odd[1], even[3], width) for even, odd in pairs]
     return np.array(rows, np.int64)
@@ -106,7 +106,7 @@ def _slides(g, back):
     return g.groups == g.in_channels == g.out_channels and g.dilation == (1, 1) and square and whole
 
 
-def _unit(g, back, n):
+def _abreast(g, back, n):
     """How many channels of a depthwise layer lie side by side: a vector, if lines fill at most half of one."""
     narrow = 2 * g.out_width <= n and (not back or g.stride == (1, 1))
     enough = min(g.groups, g.height * g.width, g.out_height * g.out_width) >= n
@@ -122,23 +122,23 @@ def _plan(g, direction, char):
     sides = g.in_channels // g.groups, g.out_channels // g.groups
     channels, rows = reversed(sides) if back else sides
     lone = _slides(g, back)
-    unit = _unit(g, back, n) if lone else 1
-    pitch *= unit
+    abreast = _abreast(g, back, n) if lone else 1
+    pitch *= abreast
     image = image_lines * pitch
     bunch = min(max(1, BUNCH // image), g.batch) if weights else 1
     phase = bunch * image + (axes[0][1] + 1) * pitch + SPAN
     cells = channels * steps[0] * steps[1] * phase + 3 * TALL * pitch + SPAN
     sheet = _Sheet(g.batch, g.groups, channels, axes[0][2], axes[1][2], *steps, pitch, image, phase, cells,
         bunch, rows, *(g[2:4] if back else g[11:13]), len(axes[0][0]), len(axes[1][0]),
-        g.kernel_width * (-g.stride[0] if back else 1) * unit,
-        unit=unit, items=-(-g.groups // unit))  # fmt: skip
+        g.kernel_width * (-g.stride[0] if back else 1) * abreast,
+        abreast=abreast, items=-(-g.groups // abreast))  # fmt: skip
     table, parts, order = _tables(axes, sheet, g.kernel_width, lone, back)
     sheet, shape, sums = _with_room(sheet, weights, lone, len(table), n)
-    tall = [(((0,),) * len(taps), (0,) * steps[0], (0,) * (unit - 1)) for _, _, taps in axes[0][0]] if lone else []
+    tall = [(((0,),) * len(taps), (0,) * steps[0], (0,) * (abreast - 1)) for _, _, taps in axes[0][0]] if lone else []
     if weights:
         table = np.append(table, np.zeros(-len(table) % (1 if lone else DOTS[1]), np.int64))
         tall = [((0,),) * g.kernel_height, *tall]
-    tables = _phases(axes, steps, pitch, phase, unit), table, parts, order
+    tables = _phases(axes, steps, pitch, phase, abreast), table, parts, order
     return sheet, shape, tuple(tall) if lone else None, tables, sheet.cells + sheet.room + sums
 
 
@@ -149,8 +149,8 @@ def _tables(axes, sheet, kernel_width, lone, back):
     for first_line, lines, us in axes[0][0]:
         for _, count, vs in axes[1][0]:
             begin = len(table)
-            at = [(p * s.right + q) * s.phase + y * s.pitch + x * s.unit for _, p, y in us for _, q, x in vs]
-            weights = [(u * kernel_width + v) * s.unit for u, _, _ in us for v, _, _ in vs]
+            at = [(p * s.right + q) * s.phase + y * s.pitch + x * s.abreast for _, p, y in us for _, q, x in vs]
+            weights = [(u * kernel_width + v) * s.abreast for u, _, _ in us for v, _, _ in vs]
             if lone:  # an entry is a column of taps
                 at, weights = at[: len(vs)], weights[: len(vs)]
             table += map(sum, product(at, every) if back else product(every, at))
@@ -162,10 +162,10 @@ def _tables(axes, sheet, kernel_width, lone, back):
 def _with_room(sheet, weights, lone, taps, n):
     """The sheet, with how much is made at a time, the shape of its blocks, and room for sums."""
     s, most = sheet, -(-sheet.out_height // sheet.turns_down)
-    if lone:  # the flow alone needs room
-        wide = -(-s.out_width * s.unit // n) * n if weights or s.unit > 1 else 0
+    if lone:  # room for the flow, or for a tile
+        wide = -(-s.out_width * s.abreast // n) * n if weights or s.abreast > 1 else 0
         room = (max(s.bunch * s.image // s.pitch, s.out_height) + 2 * TALL) * wide
-        sums = taps * TALL * n + s.height * s.width * s.unit
+        sums = taps * TALL * n + s.height * s.width * s.abreast
         return s._replace(lines=most, wide=wide, room=room), None, sums
     if not weights:
         shape = FEW[s.rows > 1] if s.rows < ROWS else ((0,) * VECTORS,) * ROWS
@@ -182,7 +182,7 @@ def _with_room(sheet, weights, lone, taps, n):
     wide = (bunch - 1) * s.image + lines * s.pitch + 2 * n
     in_place = bunch == 1 and s.out_width % n == s.rows % height == 0
     room = 0 if in_place else panel * wide
-    sets = max(1, SUMS // (panel * sums))
+    sets = min(-(-s.rows // panel), max(1, SUMS // (panel * sums)))
     sheet = s._replace(bunch=bunch, lines=lines, wide=wide, panel=panel, room=room, sets=sets)
     return sheet, ((0,) * DOTS[1],) * height, sets * panel * sums
 
@@ -214,10 +214,10 @@ def _fill_lines(steps, count, data, at, cells, places):
 @inlined
 def _group_of(sheet, item):
     """The first group of an item, counted through the batch; the last ones of an image are moved back."""
-    if sheet.unit == 1:
+    if sheet.abreast == 1:
         return item
-    last, items = sheet.groups - sheet.unit, sheet.items
-    return item // items * sheet.groups + min(item % items * sheet.unit, last)
+    last, items = sheet.groups - sheet.abreast, sheet.items
+    return item // items * sheet.groups + min(item % items * sheet.abreast, last)
 
 
 @inlined
@@ -235,8 +235,8 @@ def _fill_lanes(sheet, phases, dense, cells, place):
 def _fill_group(sheet, phases, data, item, cells, slot, dense):
     """Copy the channels of a group of an image; `slot` is where the image lies in each plane."""
     steps = sheet.right, sheet.down * sheet.width, sheet.pitch, sheet.height * sheet.width
-    if sheet.unit > 1:  # as many channels as a vector has lanes
-        turn(data, item * steps[3], steps[3], dense, 0, sheet.unit, (sheet.unit, steps[3]))
+    if sheet.abreast > 1:  # as many channels as a vector has lanes
+        turn(data, item * steps[3], steps[3], dense, 0, sheet.abreast, (sheet.abreast, steps[3]))
         _fill_lanes(sheet, phases, dense, cells, slot * sheet.image)
         return
     for c in range(sheet.channels):
@@ -323,16 +323,16 @@ def _plane_lines(sheet, shape, tables, operands, unit, buffers):
 
 @inlined
 def _slide_lines(sheet, tables, a, operands, item, buffers, tall):
-    """All lines of a part, or of two that take turns, TALL lines at a time; to a tile if there are units."""
+    """All lines of a part, or of two that take turns, TALL lines at a time; to a tile if channels are abreast."""
     (_, table, parts, order), (_, weights, start, result), (cells, tile) = tables, operands, buffers
     group, c, turns, lines = _group_of(sheet, item), item % sheet.items, sheet.turns_right, parts[a, 3]
-    first, wide = c * (weights.size // sheet.items), sheet.out_width * sheet.unit
+    first, wide = c * (weights.size // sheet.items), sheet.out_width * sheet.abreast
     steps, line_step = (sheet.pitch, sheet.phase * sheet.right), sheet.turns_down * wide
     to = parts[a, 2] * wide if len(tall[2]) else (group * sheet.out_height + parts[a, 2]) * wide
     begin = take(start, group % sheet.groups, 0, _COLUMN) if len(tall[2]) else spread(start, c, 0, _COLUMN)
     for line in range(0, lines, TALL):
         y = max(0, min(line, lines - TALL))
-        for x in range(0, parts[a, 4] * sheet.unit, lanes(cells)):
+        for x in range(0, parts[a, 4] * sheet.abreast, lanes(cells)):
             place, sums, others = y * sheet.pitch + x, begin, begin
             for e in range(parts[a, 0], parts[a, 1]):
                 i, step = first + order[e], sheet.tap
@@ -373,7 +373,7 @@ def _correlate_planes(job, jobs, sheet, shape, tall, tables, operands, work):
             _slide_lines(sheet, tables, 0, operands, item, (cells, rest), tall[0])
             if sheet.turns_down == 2:
                 _slide_lines(sheet, tables, sheet.turns_right, operands, item, (cells, rest), tall[-1])
-            if sheet.unit > 1:
+            if sheet.abreast > 1:
                 size, n = sheet.out_height * sheet.out_width, lanes(work)
                 turn(rest, 0, n, operands[3], group * size, size, (size, n))
         if shape is not None:
@@ -397,9 +397,9 @@ def _correlate(g, back, data, weight, bias, jobs):
         below = max(0, len(shape) - sheet.rows)
         if below:
             rows = np.concatenate([rows, np.zeros((g.groups, below, rows.shape[2]), dtype)], 1)
-    if sheet.unit > 1:
-        begin = np.minimum(np.arange(sheet.items) * sheet.unit, g.groups - sheet.unit)
-        rows = weight.reshape(g.groups, -1)[begin[:, None] + np.arange(sheet.unit)].transpose(0, 2, 1)
+    if sheet.abreast > 1:
+        begin = np.minimum(np.arange(sheet.items) * sheet.abreast, g.groups - sheet.abreast)
+        rows = weight.reshape(g.groups, -1)[begin[:, None] + np.arange(sheet.abreast)].transpose(0, 2, 1)
     start = np.zeros(g.groups * sheet.rows + ROWS, dtype)
     start[: len(bias)] = bias
     result = np.empty((g.batch, g.groups * sheet.rows, sheet.out_height, sheet.out_width), dtype)
@@ -427,7 +427,7 @@ def _fill_flow(sheet, flow, at, size, lines, pitch):
         for r in range(size[0]):
             start = at + (image * sheet.groups * sheet.rows + r) * places
             place = image * sheet.image // sheet.pitch * pitch + r * sheet.wide
-            if sheet.unit > 1:
+            if sheet.abreast > 1:
                 turn(flow, start, places, lines, place, n, (n, places))
                 continue
             _fill_lines(steps, (size[1], sheet.out_width), flow, start, lines, (place, place))
@@ -490,8 +490,8 @@ def _meet_planes(job, jobs, sheet, shape, tall, tables, operands, work):
                 place = (image + slot) * sheet.groups + group
                 _fill_group(sheet, phases, data, place, cells, slot, sums[depth * n :])
             for part in range(-(-sheet.out_height // sheet.lines) * some):
-                unit, y = part % some, part // some * sheet.lines
-                row = (begin + unit) % sets * sheet.panel
+                own, y = part % some, part // some * sheet.lines
+                row = (begin + own) % sets * sheet.panel
                 at = ((image * sheet.groups + group) * sheet.rows + row) * sheet.out_height + y
                 high, line = min(sheet.lines, sheet.out_height - y), sheet.out_width
                 numbers, rows, count = flow, (at * line, sheet.out_height * line), min(sheet.panel, sheet.rows - row)
@@ -501,18 +501,19 @@ def _meet_planes(job, jobs, sheet, shape, tall, tables, operands, work):
                     _fill_flow(sheet, flow, at * line, (count, high, images), lines, pitch)
                     length = (images - 1) * sheet.image + high * sheet.pitch
                     numbers, rows, size = lines, (0, sheet.wide), (sheet.panel, length, NEARBY * n, 0)
-                so_far = sums[unit * sheet.panel * wide * n :]
+                so_far = sums[own * sheet.panel * wide * n :]
                 if tall is not None:
                     _add_slides(sheet, tall, lines, images * sheet.image // sheet.pitch, cells, table, so_far)
                 if shape is not None:
                     _add_dots(shape, numbers, rows, size, cells, y * sheet.pitch, table, so_far)
-        for lane in range(sheet.unit if sheet.unit > 1 else 0):
-            for k in range(depth):
-                result[(group + lane) * depth + k] = sums[k * n + lane]
-        row = begin % sets * sheet.panel
-        for r in range(min(some * sheet.panel, sheet.rows - row) if sheet.unit == 1 else 0):
-            for k in range(depth):
-                result[(group * sheet.rows + row + r) * depth + k] = total(load(sums, (r * wide + k) * n))
+        if sheet.abreast > 1:  # each lane is a channel's own sum
+            for k in range(depth * n):
+                result[(group + k % n) * depth + k // n] = sums[k]
+        else:
+            row = begin % sets * sheet.panel
+            for r in range(min(some * sheet.panel, sheet.rows - row)):
+                for k in range(depth):
+                    result[(group * sheet.rows + row + r) * depth + k] = total(load(sums, (r * wide + k) * n))
         begin += some
 
 
