@@ -98,6 +98,8 @@ TESTS_OF_CONVLIB := $(addprefix tests/test_,functional.py choosing.py processes.
 # Those of compiled code: they run again with checked indices, and as on other machines.
 TESTS_OF_KERNELS := $(addprefix tests/test_,functional.py choosing.py board.py simd.py same_bits.py blocks.py \
   product.py back.py planes.py direct.py winograd.py pooling.py layers.py)
+# Each worker begins in a part of its own: else both would compile the same at the same time.
+PYTEST_KERNELS := $(BIN)/python -m pytest --quiet --numprocesses=2 --dist=worksteal $(TESTS_OF_KERNELS)
 # Those of the checker of answers compile nothing: one more run is enough for them, the one that counts lines.
 TESTS_OF_CHECK := $(addprefix tests/test_,check.py exercises.py own_layer.py catalogue.py tracing.py unseen_answers.py)
 
@@ -106,7 +108,7 @@ TESTS_OF_CHECK := $(addprefix tests/test_,check.py exercises.py own_layer.py cat
 bounds: .venv/.installed
 	@rm -rf _build/bounds && mkdir -p _build/bounds
 	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR='$(CURDIR)/_build/bounds' \
-	  $(BIN)/python -m pytest --quiet --numprocesses=2 $(TESTS_OF_KERNELS)
+	  $(PYTEST_KERNELS) tests/test_bounds.py::test_with_numba_watching_every_index
 
 # Not compiled, so that every line can be followed (but for the tests that would take minutes: the other runs have them);
 # and on every machine as with the widest vectors, since the blocks that a computation is cut into follow them. The few lines that only exist when something is compiled are reached by
@@ -136,7 +138,7 @@ IN_BOUNDS := what_lies_around_the_arrays_stays_as_it_is arrays_at_the_edge_of_fo
 
 once-more:
 	$(BIN)/python $(NBVAL)
-	$(BIN)/python -m pytest --quiet --numprocesses=2 $(TESTS_OF_KERNELS) $(IN_BOUNDS:%=tests/test_bounds.py::test_%)
+	$(PYTEST_KERNELS) $(IN_BOUNDS:%=tests/test_bounds.py::test_%)
 
 # The tests of convlib once more, with the oldest NumPy and Numba that pyproject.toml allows, and without matplotlib.
 LOWEST := $(shell sed -n '/^dependencies/s/>=\([0-9.]*\),<[0-9]*/==\1.*/gp' pyproject.toml | tr -d '[]",' | cut -d= -f2-)

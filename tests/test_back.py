@@ -77,7 +77,9 @@ def whole(seed, dtype=np.float32):
 
 @pytest.mark.parametrize("name", LAYERS)
 def test_whole_numbers_come_out_exactly(name, form):
-    for dtype in (np.float32, np.float64):
+    if SLOW and name in ("3x3, stride, wide", "a deep chain"):
+        pytest.skip("takes long where nothing is compiled")
+    for dtype in (np.float32, np.float64)[: 1 if SLOW else 2]:
         g, x, w, d = layer_of(LAYERS[name], whole(1, dtype))
         told = numpy_kernels.conv2d_weight_grad(x, d, g)
         back = numpy_kernels.conv2d_input_grad(w, d, g)

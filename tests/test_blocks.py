@@ -1,12 +1,7 @@
 """Each primitive of blocks against NumPy, for any shape; what it must not read, write or be given.
 
-The same tests run compiled, compiled with every index checked, and without compiling.
+The same tests run compiled, compiled with every index checked (make bounds), and without compiling (make coverage).
 """
-
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -28,7 +23,6 @@ from convlib.kernels.simd import (  # noqa: E402
     total,
 )
 
-ROOT = Path(__file__).parents[1]
 CHECKED = bool(numba.config.DISABLE_JIT or numba.config.BOUNDSCHECK)
 ONLY_COMPILED = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="refused by the compiler")
 SHAPES = [(1, 1), (3, 2), (2, 3)]
@@ -398,14 +392,3 @@ def test_whole_numbers_are_no_vectors():
     for name in ("take", "spread"):
         with pytest.raises(numba.TypingError, match=f"{name}: expected floating-point numbers"):
             globals()[f"run_{name}"](np.zeros(99), np.zeros(99, np.int64), shape_of(1, 1))
-
-
-@pytest.mark.skipif(CHECKED, reason="this is such a process")
-@pytest.mark.parametrize("setting", ["NUMBA_DISABLE_JIT", "NUMBA_BOUNDSCHECK"])
-def test_the_same_holds_where_all_indices_are_checked(setting, tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", __file__],
-        capture_output=True, text=True, timeout=3000, cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT), setting: "1", "NUMBA_CACHE_DIR": str(tmp_path)},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr

@@ -72,7 +72,7 @@ def test_the_same_bits_for_any_number_of_jobs_and_as_the_planes(case):
         np.testing.assert_array_equal(outputs[0], planes.forward(x, w, b, g, 1))
 
 
-@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize("value", [np.nan, *(pytest.param(each, marks=pytest.mark.slow) for each in (np.inf, -np.inf))])
 @np.errstate(invalid="ignore")
 def test_what_is_not_finite_arrives_where_it_is_seen(value):
     for case in ("the house", "groups", "stride", "one-sided padding"):

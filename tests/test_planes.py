@@ -219,7 +219,8 @@ def test_the_gradient_of_a_stem_is_shared_among_threads(weight):
 
 
 @pytest.mark.parametrize("dtype", "fd")
-@pytest.mark.parametrize("kernel, stride, more", [(3, 1, 0), (5, 1, 1), (3, 2, 5), (2, 2, 3), (7, 1, 2)])
+@pytest.mark.parametrize("kernel, stride, more", [
+    (3, 1, 0), (5, 1, 1), (3, 2, 5), (2, 2, 3), pytest.param(7, 1, 2, marks=pytest.mark.slow)])  # fmt: skip
 def test_channels_lie_side_by_side_where_lines_are_short(kernel, stride, more, dtype):
     """The last vector of channels is moved back. Wider lines, or fewer channels, are lines as ever."""
     n = lanes_of(dtype)
@@ -235,7 +236,8 @@ def test_channels_lie_side_by_side_where_lines_are_short(kernel, stride, more, d
         assert all(np.array_equal(output, outputs[0]) for output in outputs)
 
 
-@pytest.mark.parametrize("rows, channels, kernel", [(7, 3, 3), (40, 3, 3), (64, 3, 7), (300, 16, 5)])
+@pytest.mark.parametrize("rows, channels, kernel", [
+    (7, 3, 3), (40, 3, 3), *(pytest.param(*each, marks=pytest.mark.slow) for each in ((64, 3, 7), (300, 16, 5)))])
 def test_a_job_brings_the_planes_once_for_all_its_sets(rows, channels, kernel):
     """How many sets a job has depends on the jobs, and on the room for their sums; what comes out does not."""
     g = conv2d_geometry((3, channels, 29, 30), (rows, channels, kernel, kernel), 2, 1)
