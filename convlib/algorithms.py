@@ -275,15 +275,15 @@ def _filled(count, unit):
     return count / (-(-count // unit) * unit)
 
 
-def direct_pays(geometry, planes):
+def direct_pays(geometry, planes, back=False):
     """Whether direct convolution fills its blocks better than planes or the product (chapter "Choosing")."""
     g, lanes = geometry, tuning.REGISTER_BYTES // 4
     rows, every, strip = g.out_channels // g.groups, g.batch * g.out_height * g.out_width, tuning.VECTORS * lanes
-    taps = g.kernel_height * g.kernel_width
+    taps, packed = g.kernel_height * g.kernel_width, tuning.PACKED_BACK if back else tuning.PACKED
     long = g.in_channels // g.groups * taps >= tuning.LONG
     if tuning.REGISTERS < 32 or taps == 1 or not long or _is_sparse(g):
         return False
-    blocks = _filled(g.out_width, tuning.TALL) * _filled(rows, lanes) * every / (every + tuning.PACKED)
+    blocks = _filled(g.out_width, tuning.TALL) * _filled(rows, lanes) * every / (every + packed)
     if planes:  # are the rival
         line = g.out_width + max(g.padding[1])
         strips = g.out_width / line * _filled(g.out_height * line, strip) * _filled(rows, tuning.ROWS)
@@ -313,7 +313,7 @@ def choose_input_grad(geometry, can):
     """Name the algorithm for a learning flow (chapter "Choosing")."""
     first, channels, most = _choose_first(geometry, can), geometry.out_channels, tuning.CHANNELS_PLANES
     layer = product.turned(geometry)
-    if not first and layer and can("direct") and direct_pays(layer, can("planes")):
+    if not first and layer and can("direct") and direct_pays(layer, can("planes"), back=True):
         return "direct"
     if geometry.stride != (1, 1):
         channels, most = min(geometry.in_channels, channels), tuning.CHANNELS_PLANES_STRIDED

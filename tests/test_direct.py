@@ -109,6 +109,8 @@ def test_it_pays_where_its_blocks_are_full(monkeypatch):
     for lost in (((4, 3, 224, 224), (64, 3, 3, 3), 1, 1), ((4, 64, 17, 17), (128, 64, 3, 3), 1, 1),
                  ((4, 64, 28, 28), (4 * N + 1, 64, 3, 3), 1, 1), ((4, 64, 28, 28), (128, 64, 1, 1))):  # fmt: skip
         assert not pays(*lost)
+    single = conv2d_geometry((1, 1024, 7, 7), (1024, 32, 3, 3), 1, 1, 1, 32)  # its weights are packed for few places
+    assert not algorithms.direct_pays(single, True) and algorithms.direct_pays(single, True, back=True) == wide
     for long, paid in ((9 * 32, wide), (9 * 32 + 1, False)):
         monkeypatch.setattr(algorithms.tuning, "LONG", long)
         assert pays((4, 1024, 7, 7), (1024, 32, 3, 3), 1, 1, 1, 32) == paid

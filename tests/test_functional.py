@@ -19,8 +19,8 @@ import convlib
 from convlib import algorithms, functional, numpy_kernels, reference, shapes
 
 SLOW = os.environ.get("NUMBA_DISABLE_JIT", "0") != "0"
-# The runs for other machines and with checked indices repeat the tests: what is compiled differs, what is drawn need not
-# be as much once more.
+# The runs for other machines and with checked indices repeat the tests: what is compiled differs, and what is drawn
+# need not be as much once more.
 AGAIN = "NUMBA_CPU_NAME" in os.environ or os.environ.get("NUMBA_BOUNDSCHECK", "0") != "0"
 COMPILED = "product" in algorithms.ALGORITHMS
 LARGEST = float("inf")

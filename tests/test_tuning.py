@@ -34,7 +34,8 @@ def test_every_number_has_a_sentence():
             assert above.startswith("# ") or "  # " in lines[node.end_lineno - 1], ast.unparse(node)
 
 
-def test_where_a_number_matters_names_layers_that_there_are():
+def test_where_a_number_matters_names_numbers_and_layers_that_there_are():
+    assert set(tune.WHERE) <= {"BLOCK", *tune.current()}
     for name, where in {**tune.WHERE, "anywhere": tune.ANYWHERE}.items():
         assert where and all(layer in tune.LAYERS and direction in tune.EVERY for layer, direction in where), name
 

@@ -11,7 +11,8 @@ from convlib.kernels.simd import REGISTER_BYTES
 __all__ = ["REGISTERS", "ROWS", "VECTORS", "PIECE", "SET", "IN_PLACE", "AGAIN", "WAYS", "AT_ONCE", "PIXELS", "PLANE",
     "SHARES", "DEEP", "TALL", "SPAN", "BUNCH", "LINES", "FLOW", "NEARBY", "SUMS", "SETS", "DOTS", "FEW", "NEAR",
     "SMALL", "SERIAL", "OUTPUTS", "TILES", "FEW_PIECES", "MANY_PIECES", "PART", "SECTIONS", "TRANSFORM",
-    "CHANNELS_PLANES", "CHANNELS_PLANES_STRIDED", "CHANNELS_PLANES_WEIGHTS", "SPARSE", "LONG", "PACKED", "GATHERED"]
+    "CHANNELS_PLANES", "CHANNELS_PLANES_STRIDED", "CHANNELS_PLANES_WEIGHTS", "SPARSE", "LONG", "PACKED", "PACKED_BACK",
+    "GATHERED"]
 
 
 # Chapter "Vectors and the block" (chapters/block.ipynb)
@@ -74,5 +75,6 @@ CHANNELS_PLANES_STRIDED = 16  # channels of the smaller side, for the input's gr
 CHANNELS_PLANES_WEIGHTS = 12  # channels of the smaller side, for the weights' gradient
 SPARSE = 0.6  # share of an output's taps that meet a cell, below which they are taken one by one
 LONG = 64  # products of a result from which on it pays to turn it, as direct convolution does
-PACKED = 12  # places of the batch that take as long as packing the weights for it
+PACKED = 32  # places of the batch that take as long as packing the weights for it: for an output
+PACKED_BACK = 12  # and for a learning flow
 GATHERED = 10  # output channels that take as long as to gather the strips of a product
