@@ -245,21 +245,23 @@ def tile_products(geometry):
     return count
 
 
-def tiles_pay(geometry):
+def tiles_pay(geometry, weights=False):
     """Whether transforms and products take less time than plain sums (chapter "Choosing")."""
-    sources, targets = geometry.in_channels, geometry.out_channels
-    transforms = tuning.TRANSFORM * (sources + targets)
-    counted = tile_products(geometry) * (sources * targets + transforms)
-    return counted < meetings(geometry) * sources * targets
+    g, pairs = geometry, geometry.in_channels * geometry.out_channels
+    transform = tuning.TRANSFORM_WEIGHTS if weights else tuning.TRANSFORM
+    points = (tuning.OUTPUTS + g.kernel_height - 1) * (tuning.OUTPUTS + g.kernel_width - 1)
+    tiles = g.batch * tile_products(g)
+    counted = (tiles + tuning.PREPARED * points) * pairs + tiles * transform * (g.in_channels + g.out_channels)
+    return counted < g.batch * meetings(g) * pairs
 
 
-def _choose_first(geometry, can):
+def _choose_first(geometry, can, weights=False):
     """Name the algorithm for a layer that is small, or that tiles compute; else return None."""
     if can("pixels") or can("few"):
         return _first(("pixels", "few"), can)
     if _has_few_places(geometry):
         return "places"
-    if can("winograd") and tiles_pay(geometry):
+    if can("winograd") and tiles_pay(geometry, weights):
         return "winograd"
     return None
 
@@ -322,7 +324,7 @@ def choose_input_grad(geometry, can):
 
 def choose_weight_grad(geometry, can):
     """Name the algorithm for the gradient of the weights (chapter "Choosing")."""
-    first, channels = _choose_first(geometry, can), min(geometry.in_channels, geometry.out_channels)
+    first, channels = _choose_first(geometry, can, weights=True), min(geometry.in_channels, geometry.out_channels)
     return first or _choose_planes(channels, tuning.CHANNELS_PLANES_WEIGHTS, geometry, can)
 
 

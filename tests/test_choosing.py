@@ -127,7 +127,7 @@ DIRECT = "direct" if "direct" in NAMES and algorithms.tuning.REGISTERS == 32 els
 LAYERS = {
     "a house": ((1, 3, 7, 7), (2, 3, 3, 3), {}),
     "nothing": ((0, 3, 7, 7), (2, 3, 3, 3), {}),
-    "3 x 3": ((2, 32, 30, 30), (32, 32, 3, 3), {}),
+    "3 x 3": ((2, 48, 30, 30), (48, 48, 3, 3), {}),
     "5 x 5": ((2, 32, 30, 30), (32, 32, 5, 5), {}),
     "large kernels": ((8, 16, 40, 40), (16, 16, 21, 21), {}),
     "each channel alone": ((2, 32, 30, 30), (32, 1, 3, 3), {"groups": 32}),
@@ -219,6 +219,22 @@ def test_whoever_is_chosen_computes_and_is_right(case, dtype, monkeypatch):
         np.testing.assert_allclose(result, known, rtol=0, atol=limit, err_msg=name)
 
 
+@pytest.mark.parametrize("kernel", [3, 5])
+def test_weights_are_transformed_once_for_a_batch(kernel, monkeypatch):
+    """As many tiles as that takes are counted once more, however many images there are."""
+    layer = shapes.conv2d_geometry((7, 32, 21, 20), (40, 32, kernel, kernel), padding=1)
+    spare = 7 * (algorithms.meetings(layer) - algorithms.tile_products(layer)) / (kernel + 3) ** 2
+    for weights, mine, other in ((False, "TRANSFORM", "TRANSFORM_WEIGHTS"), (True, "TRANSFORM_WEIGHTS", "TRANSFORM")):
+        monkeypatch.setattr(algorithms.tuning, mine, 0)
+        monkeypatch.setattr(algorithms.tuning, other, 1e9)
+        for factor in (0.999, 1.001):
+            monkeypatch.setattr(algorithms.tuning, "PREPARED", factor * spare)
+            assert algorithms.tiles_pay(layer, weights) == (factor < 1)
+            assert algorithms.tiles_pay(layer._replace(batch=8), weights)
+            assert not algorithms.tiles_pay(layer._replace(batch=6), weights)
+            assert not algorithms.tiles_pay(layer._replace(batch=0), weights)
+
+
 @pytest.mark.skipif(not COMPILED, reason="without Numba there are no such rules")
 def test_at_the_thresholds(monkeypatch):
     """One channel more or less: the rules change where they say."""
@@ -227,13 +243,15 @@ def test_at_the_thresholds(monkeypatch):
     rules = [algorithms.RULES[direction] for direction in DIRECTIONS]
     named = lambda geometry, can: [rule(geometry, can) for rule in rules]  # noqa: E731
     tuning = algorithms.tuning
+    monkeypatch.setattr(tuning, "PREPARED", 0)
     for threshold in ("CHANNELS_PLANES", "CHANNELS_PLANES_STRIDED", "CHANNELS_PLANES_WEIGHTS"):
         monkeypatch.setattr(tuning, threshold, 32)
     for kernel, spread in ((3, 1), (5, 1), (3, 2)):
         layer = shapes.conv2d_geometry((1, 32, 21, 20), (40, 32, kernel, kernel), padding=1, dilation=spread)
         equal = algorithms.meetings(layer) / algorithms.tile_products(layer) - 1  # of all products
         for factor, expected in ((0.999, ["winograd"] * 3), (1.001, ["planes", "product", "planes"])):
-            monkeypatch.setattr(tuning, "TRANSFORM", factor * equal * 32 * 40 / (32 + 40))
+            for transform in ("TRANSFORM", "TRANSFORM_WEIGHTS"):
+                monkeypatch.setattr(tuning, transform, factor * equal * 32 * 40 / (32 + 40))
             assert named(layer, can) == expected
         assert named(layer, lambda name: True) == ["pixels"] * 3
         assert named(layer, lambda name: name != "pixels") == ["few"] * 3

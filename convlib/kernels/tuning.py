@@ -11,8 +11,8 @@ from convlib.kernels.simd import REGISTER_BYTES
 __all__ = ["REGISTERS", "ROWS", "VECTORS", "PIECE", "SET", "IN_PLACE", "AGAIN", "WAYS", "AT_ONCE", "PIXELS", "PLANE",
     "SHARES", "DEEP", "TALL", "SPAN", "BUNCH", "LINES", "FLOW", "NEARBY", "SUMS", "SETS", "DOTS", "FEW", "NEAR",
     "SMALL", "SERIAL", "OUTPUTS", "TILES", "FEW_PIECES", "MANY_PIECES", "PART", "SECTIONS", "TRANSFORM",
-    "CHANNELS_PLANES", "CHANNELS_PLANES_STRIDED", "CHANNELS_PLANES_WEIGHTS", "SPARSE", "LONG", "PACKED", "PACKED_BACK",
-    "GATHERED"]
+    "TRANSFORM_WEIGHTS", "PREPARED", "CHANNELS_PLANES", "CHANNELS_PLANES_STRIDED", "CHANNELS_PLANES_WEIGHTS", "SPARSE",
+    "LONG", "PACKED", "PACKED_BACK", "GATHERED"]
 
 
 # Chapter "Vectors and the block" (chapters/block.ipynb)
@@ -69,12 +69,12 @@ SECTIONS = 4  # sections of the tiles: so many threads can share the gradient of
 
 # Chapter "Choosing" (chapters/choosing.ipynb)
 
-TRANSFORM = 24  # products that take as long as the transforms of one number of a tile
+TRANSFORM, TRANSFORM_WEIGHTS = 24, 40  # products that take as long as the transforms of a number of a tile
+PREPARED = 16  # tiles that take as long to multiply as the weights to transform
 CHANNELS_PLANES = 96  # input channels of a group up to which planes beat the product
 CHANNELS_PLANES_STRIDED = 16  # channels of the smaller side, for the input's gradient, stride > 1
 CHANNELS_PLANES_WEIGHTS = 12  # channels of the smaller side, for the weights' gradient
 SPARSE = 0.6  # share of an output's taps that meet a cell, below which they are taken one by one
 LONG = 64  # products of a result from which on it pays to turn it, as direct convolution does
-PACKED = 32  # places of the batch that take as long as packing the weights for it: for an output
-PACKED_BACK = 12  # and for a learning flow
+PACKED, PACKED_BACK = 32, 12  # places that take as long as packing the weights: for an output, for a flow
 GATHERED = 10  # output channels that take as long as to gather the strips of a product
