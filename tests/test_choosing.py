@@ -219,10 +219,12 @@ def test_whoever_is_chosen_computes_and_is_right(case, dtype, monkeypatch):
         np.testing.assert_allclose(result, known, rtol=0, atol=limit, err_msg=name)
 
 
+@pytest.mark.skipif(not COMPILED, reason="without Numba there are no such rules")
 @pytest.mark.parametrize("kernel", [3, 5])
 def test_weights_are_transformed_once_for_a_batch(kernel, monkeypatch):
     """As many tiles as that takes are counted once more, however many images there are."""
     layer = shapes.conv2d_geometry((7, 32, 21, 20), (40, 32, kernel, kernel), padding=1)
+    can = lambda name: name in ("winograd", "planes", "product")  # noqa: E731
     spare = 7 * (algorithms.meetings(layer) - algorithms.tile_products(layer)) / (kernel + 3) ** 2
     for weights, mine, other in ((False, "TRANSFORM", "TRANSFORM_WEIGHTS"), (True, "TRANSFORM_WEIGHTS", "TRANSFORM")):
         monkeypatch.setattr(algorithms.tuning, mine, 0)
@@ -230,6 +232,9 @@ def test_weights_are_transformed_once_for_a_batch(kernel, monkeypatch):
         for factor in (0.999, 1.001):
             monkeypatch.setattr(algorithms.tuning, "PREPARED", factor * spare)
             assert algorithms.tiles_pay(layer, weights) == (factor < 1)
+            rules = {direction: algorithms.RULES[direction](layer, can) for direction in DIRECTIONS}
+            expected = {direction for direction in DIRECTIONS if (direction == "weight_grad") == weights and factor < 1}
+            assert {direction for direction, name in rules.items() if name == "winograd"} == expected
             assert algorithms.tiles_pay(layer._replace(batch=8), weights)
             assert not algorithms.tiles_pay(layer._replace(batch=6), weights)
             assert not algorithms.tiles_pay(layer._replace(batch=0), weights)
