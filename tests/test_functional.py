@@ -21,7 +21,7 @@ from convlib import algorithms, functional, numpy_kernels, reference, shapes
 SLOW = os.environ.get("NUMBA_DISABLE_JIT", "0") != "0"
 # The runs for other machines and with checked indices repeat the tests: what is compiled differs, and what is drawn
 # need not be as much once more.
-AGAIN = "NUMBA_CPU_NAME" in os.environ or os.environ.get("NUMBA_BOUNDSCHECK", "0") != "0"
+REPEATED = "NUMBA_CPU_NAME" in os.environ or os.environ.get("NUMBA_BOUNDSCHECK", "0") != "0"
 COMPILED = "product" in algorithms.ALGORITHMS
 LARGEST = float("inf")
 # Vectors reach beyond the last result; what stands there (not collected) may be anything, and plain Python warns of it.
@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.filterwarnings("ignore::RuntimeWarning")] if SLOW else
 
 def examples(number):
     options = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}
-    return settings(max_examples=max(8, number // 60) if SLOW else number // 4 if AGAIN else number, **options)
+    return settings(max_examples=max(8, number // 60) if SLOW else number // 4 if REPEATED else number, **options)
 
 
 # --- the means: which code computes, with how many threads -----------------------------------------------------------

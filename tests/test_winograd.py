@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from test_functional import AGAIN, COMPILED, SLOW
+from test_functional import COMPILED, REPEATED, SLOW
 
 from convlib import numpy_kernels, ranges
 from convlib.phases import phases_of
@@ -60,7 +60,7 @@ def check(computed, arrays, geometry, limit=3e-5):
         assert np.abs(ours - right).max() < limit * np.abs(right).max()
 
 
-@pytest.mark.parametrize("number", range(2 if SLOW else 10 if AGAIN else 30))
+@pytest.mark.parametrize("number", range(2 if SLOW else 10 if REPEATED else 30))
 def test_close_to_the_exact_sums_and_the_same_bits_for_any_number_of_threads(number, everything):
     for geometry in some_geometries(1, number):
         arrays = data(geometry)
@@ -162,7 +162,8 @@ def spoiled(direction, g, place):
     return {"forward": (x, w, b), "input_grad": (w, d), "weight_grad": (x, d)}[direction]
 
 
-@pytest.mark.parametrize("jobs, dilation", [(1, 1), pytest.param(3, 2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("jobs", [1, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("dilation", [1, pytest.param(2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("place", [(0, 0, 0, 0), (1, 16, 11, 13), (1, 3, 0, 6)])
 @pytest.mark.parametrize("direction", ["forward", "input_grad", "weight_grad"])
 def test_an_outlier_is_left_to_others(direction, place, dilation, jobs):
