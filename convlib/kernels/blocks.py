@@ -59,9 +59,9 @@ def put(cpu, array, index, row_step, block):
 
 @primitive(lambda *_: types.void)
 def prefetch(cpu, array, index, row_step, shape):
-    """Ask for the memory that `put` will write (chapter "Vectors and the block")."""
+    """Ask for memory: several rows are to be written, a single one to be read (chapter "Vectors and the block")."""
     for place in cpu.places(index, row_step, len(shape)):
-        cpu.prefetch(array, place, len(shape[0]))
+        cpu.prefetch(array, place, len(shape[0]), len(shape) > 1)
 
 
 @primitive(lambda *_: types.void)

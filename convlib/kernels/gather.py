@@ -6,9 +6,9 @@ A strip is as wide as a block. Its columns are places of the output, counted thr
 Chapter "Packing: the layer as a matrix product" builds this module.
 """
 
-from convlib.kernels.blocks import every_second
+from convlib.kernels.blocks import SHAPE, every_second, prefetch
 from convlib.kernels.simd import compiled, inlined, lanes, load, load_between, store
-from convlib.kernels.tuning import VECTORS
+from convlib.kernels.tuning import AHEAD, VECTORS
 
 __all__ = ["window_of", "in_one_line", "strip_room", "table_rows", "taps_met", "cells_at", "bring_strips"]
 
@@ -116,13 +116,13 @@ def bring_strips(w, data, at, strips, taps, target, table):
     parts, whole = _list_pieces(w, strips, taps, n, table)
     for _ in range(w.in_channels):
         for e in range(parts):
-            cell, first, last = at + table[e, 0], table[e, 1], table[e, 2]
-            place = to + table[e, 3]
+            cell, place, first, last = at + table[e, 0], to + table[e, 3], table[e, 1], table[e, 2]
             if step <= 2:
                 store(target, place, cells_at(data, cell, step, first, last))
             else:  # cells further apart, one by one
                 for i in range(n):
                     target[place + i] = data[cell + i * step] if first <= i < last else 0
         for e in range(whole, len(table)):
+            prefetch(data, at + table[e, 0] + AHEAD * w.height * w.width, 0, (SHAPE[0][:1],))
             store(target, to + table[e, 3], load(data, at + table[e, 0]))
         at, to = at + w.height * w.width, to + (taps[1] - taps[0]) * VECTORS * n

@@ -12,8 +12,8 @@ import numpy as np
 
 from convlib import parallel
 from convlib.kernels.blocks import (
-    dots, every_second, in_order, in_turns, multiply, nought, prefetch, put, share, slide, spread, take, together,
-    weigh,
+    SHAPE, dots, every_second, in_order, in_turns, multiply, nought, prefetch, put, share, slide, spread, take,
+    together, weigh,
 )
 from convlib.kernels.product import turn
 from convlib.kernels.simd import (
@@ -196,26 +196,25 @@ def _fill_lines(steps, count, data, at, cells, places):
     n = lanes(data)
     for y in range(count[0]):
         start, to, odd = at + y * steps[1], places[0] + y * steps[2], places[1] + y * steps[2]
-        prefetch(data, start + steps[3], 0, _COLUMN[:1])
         if steps[0] > 2:
             for x in range(count[1]):
                 cells[to + x] = data[start + x * steps[0]]
         elif steps[0] == 2:
             for x in range(0, count[1], 2 * n):
                 a, b = start + x, count[1] - x
+                prefetch(data, a + steps[3], 0, SHAPE[:1])
                 both = every_second(load_between(data, a, 0, b), load_between(data, a + n, 0, b - n))
                 store(cells, to + x // 2, both[0])
                 store(cells, odd + x // 2, both[1])
         else:
             for x in range(0, count[1], n):
+                prefetch(data, start + x + steps[3], 0, _COLUMN[:1])
                 store(cells, to + x, load_between(data, start + x, 0, count[1] - x))
 
 
 @inlined
 def _group_of(sheet, item):
     """The first group of an item, counted through the batch; the last ones of an image are moved back."""
-    if sheet.abreast == 1:
-        return item
     last, items = sheet.groups - sheet.abreast, sheet.items
     return item // items * sheet.groups + min(item % items * sheet.abreast, last)
 
@@ -339,6 +338,7 @@ def _slide_lines(sheet, tables, a, operands, item, buffers, tall):
                 factors = take(weights, i, step, tall[0]) if len(tall[2]) else spread(weights, i, step, tall[0])
                 sums = slide(sums, cells, place + table[e], steps, factors, tall)
             goal, left = to + y * line_step + x * turns, wide - x * turns
+            prefetch(result, goal + TALL * line_step, line_step, _COLUMN)
             if len(tall[2]):
                 put(tile, goal, line_step, sums)
                 continue
@@ -358,11 +358,10 @@ def _slide_lines(sheet, tables, a, operands, item, buffers, tall):
 @compiled
 def _correlate_planes(job, jobs, sheet, shape, tall, tables, operands, work):
     """One job's images, groups and lines: some planes are brought, then computed."""
-    (phases, _, parts, _), cells, before = tables, work[: sheet.cells], -1
+    (phases, _, parts, _), cells, rest, before = tables, work[: sheet.cells], work[sheet.cells :], -1
     cells[:] = 0
     chunks = -(-parts[0, 3] // sheet.lines)
     first, last = share(job, jobs, sheet.batch * sheet.items * chunks)
-    rest = work[sheet.cells :]
     for unit in range(first, last):
         item, y = unit // chunks, unit % chunks * sheet.lines
         group = _group_of(sheet, item)

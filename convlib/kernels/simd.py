@@ -86,7 +86,7 @@ class _Processor:
         """Some vectors side by side."""
         return [self.load(array, each) for each in self.places(place, self.lanes(array), count)]
 
-    def prefetch(self, array, place, count):
+    def prefetch(self, array, place, count, write):
         """Ask for the memory of some vectors; who does not do so loses only time."""
 
     def in_order(self):
@@ -218,11 +218,11 @@ class _Places(_Registers):
     def number(self, array, place):
         return self.builder.load(self.address(array, place, 1))
 
-    def prefetch(self, array, place, count):
+    def prefetch(self, array, place, count, write):
         i32, lines = ir.IntType(32), -(-count * REGISTER_BYTES // self.line)
         for each in self.places(place, self.line * 8 // array[0].dtype.bitwidth, lines):
             address = self.builder.bitcast(self.address(array, each), ir.IntType(8).as_pointer())
-            given = [address, i32(1), i32(3), i32(1)]  # numbers, to be written, to be kept near
+            given = [address, i32(int(write)), i32(3), i32(1)]  # to be written? to be kept near; numbers
             _call(self.builder, "prefetch.p0", self.vector(array), ir.VoidType(), given)
 
     def in_order(self):  # no instruction, but it might change memory: so LLVM reads nothing across it

@@ -8,9 +8,9 @@ from platform import machine
 
 from convlib.kernels.simd import REGISTER_BYTES
 
-__all__ = ["REGISTERS", "ROWS", "VECTORS", "PIECE", "SET", "IN_PLACE", "AGAIN", "WAYS", "AT_ONCE", "PIXELS", "PLANE",
-    "SHARES", "DEEP", "TALL", "SPAN", "BUNCH", "LINES", "FLOW", "NEARBY", "SUMS", "SETS", "DOTS", "FEW", "NEAR",
-    "SMALL", "SERIAL", "OUTPUTS", "TILES", "FEW_PIECES", "MANY_PIECES", "PART", "SECTIONS", "TRANSFORM",
+__all__ = ["REGISTERS", "ROWS", "VECTORS", "PIECE", "SET", "IN_PLACE", "AGAIN", "WAYS", "AHEAD", "AT_ONCE", "PIXELS",
+    "PLANE", "SHARES", "DEEP", "TALL", "SPAN", "BUNCH", "LINES", "FLOW", "NEARBY", "SUMS", "SETS", "DOTS", "FEW",
+    "NEAR", "SMALL", "SERIAL", "OUTPUTS", "TILES", "FEW_PIECES", "MANY_PIECES", "PART", "SECTIONS", "TRANSFORM",
     "TRANSFORM_WEIGHTS", "PREPARED", "CHANNELS_PLANES", "CHANNELS_PLANES_STRIDED", "CHANNELS_PLANES_WEIGHTS", "SPARSE",
     "LONG", "PACKED", "PACKED_BACK", "GATHERED"]
 
@@ -28,7 +28,8 @@ PIECE = 128  # products in one chain of sums: it bounds the rounding errors
 SET = 50_000  # numbers in a set of strips, which must stay in the second cache
 IN_PLACE = 64  # output channels up to which the strips of 1 x 1 layers are read where they lie
 AGAIN = 1024  # numbers of float32 after which the places of the first cache begin again
-WAYS = 8  # lines that it holds at each of these places
+WAYS = 12  # lines that it holds at each of these places
+AHEAD = 8  # channels: so far ahead the cells of a strip are asked for
 AT_ONCE = 8  # numbers of the depth whose weights are packed at a time
 
 
@@ -50,7 +51,7 @@ FLOW = 15_000 * REGISTER_BYTES // 16  # numbers of the flow whose dot products a
 NEARBY = 64  # vectors of a line of the flow in a chain of dot products: the first cache holds what meets
 SUMS = 200_000  # sums of a gradient of weights that are kept at a time
 SETS = 4  # sets of its rows that there should be, so that several jobs have work
-DOTS = (4, 4) if REGISTERS == 32 else (3, 3)  # rows of the flow x taps in a block of dot products
+DOTS = (4, 6) if REGISTERS == 32 else (3, 3)  # rows of the flow x taps in a block of dot products
 FEW = ((0,) * 4,), ((0,) * 3,) * 4  # blocks for one and for a few output channels of a group
 NEAR = 250_000  # numbers of a group's planes that direct convolution reads again and again: 1 MB
 SMALL = 20_000  # multiplications of a layer that is over before a plan is made
@@ -75,6 +76,6 @@ CHANNELS_PLANES = 96  # input channels of a group up to which planes beat the pr
 CHANNELS_PLANES_STRIDED = 16  # channels of the smaller side, for the input's gradient, stride > 1
 CHANNELS_PLANES_WEIGHTS = 12  # channels of the smaller side, for the weights' gradient
 SPARSE = 0.6  # share of an output's taps that meet a cell, below which they are taken one by one
-LONG = 64  # products of a result from which on it pays to turn it, as direct convolution does
+LONG = 100  # products of a result from which on it pays to turn it, as direct convolution does
 PACKED, PACKED_BACK = 32, 12  # places that take as long as packing the weights: for an output, for a flow
 GATHERED = 10  # output channels that take as long as to gather the strips of a product
