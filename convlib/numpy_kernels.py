@@ -209,9 +209,11 @@ def bias_grad(grad_output, jobs):
     """
     batch, count, height, width = grad_output.shape
     channels = grad_output.reshape(batch, count, height * width)
+    if batch == 1 and height * width <= ADDED:  # nothing is added twice
+        return np.einsum("kp->k", channels[0])
     wide = np.float64 if grad_output.dtype.kind == "f" else grad_output.dtype
     pieces = (channels[:, :, first : first + ADDED] for first in range(0, height * width, ADDED))
     with np.errstate(**_QUIET):  # images, too, may be many: their sums are added in float64
         sums = [np.add.reduce(np.einsum("nkp->nk", piece), 0, wide) for piece in pieces]
         total = sums[0] if len(sums) == 1 else np.sum(sums or [np.zeros(count, wide)], 0)
-    return total.astype(channels.dtype)
+        return total.astype(channels.dtype)

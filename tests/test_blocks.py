@@ -298,6 +298,8 @@ def test_prefetch_asks_for_each_line_of_a_block_and_changes_nothing(shape, dtype
         fresh(out, 0, 100, shape)
         (text,), lines = fresh.inspect_asm().values(), -(-len(shape[0]) * REGISTER_BYTES // 64)
         assert text.count("\tprefetch") + text.count("\tprfm") == len(shape) * lines
+        (llvm,), written = fresh.inspect_llvm().values(), int(len(shape) > 1)  # a single row is to be read
+        assert llvm.count(f"i32 {written}, i32 3, i32 1)") == len(shape) * lines
 
 
 def test_nothing_is_read_across_in_order():

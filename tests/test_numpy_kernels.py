@@ -143,3 +143,21 @@ def test_an_image_without_rows_between_rows_of_zeros():
     assert (output == 7).all() and output.shape == (1, 1, 1, 2)
     assert input_grad.shape == (1, 1, 0, 3)
     assert (weight_grad == 0).all()
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64, np.int64])
+@pytest.mark.parametrize(
+    "shape", [(1, 2, 7, 7), (1, 3, 70, 70), (3, 2, 70, 70), (2, 3, 4, 4), (0, 3, 4, 4), (3, 2, 0, 5)])
+def test_biases_are_sums_of_any_number_of_images_and_pieces(shape, kind):
+    flow = (10 * np.random.default_rng(0).standard_normal(shape)).astype(kind)
+    found, expected = numpy_kernels.bias_grad(flow, 1), flow.sum((0, 2, 3), dtype=np.float64)
+    assert found.dtype == kind and found.shape == shape[1:2]
+    assert np.allclose(found, expected, rtol=0, atol=1e-7 * abs(flow).sum() if flow.size else 0)
+
+
+@pytest.mark.parametrize("images", [1, 2])
+def test_what_is_too_large_for_a_bias_is_infinite_and_no_warning(images):
+    flow = np.full((images, 3, 4, 4), 3e38, np.float32)
+    flow[:, 1], flow[:, 2, 0, 0], flow[:, 2, 1, 1] = -np.inf, np.inf, -np.inf
+    found = numpy_kernels.bias_grad(flow, 1)
+    assert found[0] == np.inf and found[1] == -np.inf and np.isnan(found[2])
