@@ -196,6 +196,7 @@ def test_what_is_shipped_is_small_packed_without_a_date_and_its_source_is_said()
 # --- the rounded model ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_rounded_model_reads_as_well_as_the_chapter_says():
     model = trained_digit_reader()
     scores = predict(model, DIGITS.images[1415:, np.newaxis] / 16)
