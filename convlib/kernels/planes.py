@@ -106,11 +106,11 @@ def _slides(g, back):
     return g.groups == g.in_channels == g.out_channels and g.dilation == (1, 1) and square and whole
 
 
-def _abreast(g, back, n):
-    """How many channels of a depthwise layer lie side by side: a vector, if lines fill at most half of one."""
-    narrow = 2 * g.out_width <= n and (not back or g.stride == (1, 1))
-    enough = min(g.groups, g.height * g.width, g.out_height * g.out_width) >= n
-    return n if narrow and enough else 1
+def _abreast(g, direction, n):
+    """How many channels of a depthwise layer lie side by side: a vector, if lines fill at most half of one, or one."""
+    lines = 1 if direction == "weight_grad" and g.stride == (1, 1) and g.kernel_height <= 3 else 2
+    narrow = lines * g.out_width <= n and (direction != "input_grad" or g.stride == (1, 1))
+    return n if narrow and min(g.groups, g.height * g.width, g.out_height * g.out_width) >= n else 1
 
 
 @remembered
@@ -122,7 +122,7 @@ def _plan(g, direction, char):
     sides = g.in_channels // g.groups, g.out_channels // g.groups
     channels, rows = reversed(sides) if back else sides
     lone = _slides(g, back)
-    abreast = _abreast(g, back, n) if lone else 1
+    abreast = _abreast(g, direction, n) if lone else 1
     pitch *= abreast
     image = image_lines * pitch
     bunch = min(max(1, BUNCH // image), g.batch) if weights else 1

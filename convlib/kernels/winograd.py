@@ -375,9 +375,9 @@ def _weights_back(s, matrix, panel, channels, place, grad_weight, workspace):
 def _weigh(job, jobs, given, results, plans, taps, workspace):
     """Compute the gradient of one job's sections of tiles, or panels where weights are many."""
     (images, flow), (grads, cells, flows, failed), (s, f) = given, results, plans
-    wide, rows = VECTORS * lanes(flow), s.batch * s.tile_rows
+    wide, rows, own = VECTORS * lanes(flow), s.batch * s.tile_rows, share(job, jobs, s.sections if s.few else jobs)
     panels, parts = -(-s.targets // wide), max(1, s.sources // s.part)
-    for section in range(job, s.sections if s.few else jobs, jobs):
+    for section in range(own[0], own[1]):
         mine = (0, panels) if s.few else share(job, jobs, panels)
         first, last = share(section, s.sections, -(-rows // s.portion)) if s.few else (0, 1)
         for item in range(first, last):
@@ -575,7 +575,7 @@ def _sum_up(input, grad_output, g, jobs):
     for sizes, plan, each, fold in zip(seen, (s, f), inner, (np.maximum, np.add), strict=True):
         sizes = sizes.reshape(rows, 2, -1, plan.width, N)
         read = sizes[:, :1, :, slice(*each)]
-        whole, read = (fold.reduce(some, axis=(0, 1, 3), initial=0) for some in (sizes, read))
+        whole, read = (fold.reduce(fold.reduce(some, (0, 1)), 1, initial=0) for some in (sizes, read))
         times *= max(1, ranges.apart(whole, read))
     if failed.any() or not times <= ranges.RANGE:
         return None
