@@ -15,7 +15,7 @@ import numpy as np
 from convlib import parallel
 from convlib.kernels.blocks import SHAPE, multiply, nought, prefetch, put, share, spread, take, together, transpose
 from convlib.kernels.gather import bring_strips, in_one_line, strip_room, table_rows, taps_met, window_of
-from convlib.kernels.simd import all_finite, compiled, inlined, lanes, lanes_of, load_between, store_some
+from convlib.kernels.simd import all_finite, compiled, inlined, lanes, lanes_of, load, load_between, store, store_some
 from convlib.kernels.tuning import AGAIN, AT_ONCE, IN_PLACE, PIECE, ROWS, SET, VECTORS, WAYS
 
 __all__ = ["copy", "turn", "pack", "packed", "forward", "turned", "input_grad", "suits"]
@@ -61,8 +61,7 @@ def copy(source, i, i_step, target, j, j_step, size):
     """Copy rows of numbers, size is (rows, numbers of each) (chapter "Packing: the layer as a matrix product")."""
     for _ in range(size[0]):
         for x in range(0, size[1], lanes(source)):
-            left = size[1] - x
-            store_some(target, j + x, load_between(source, i + x, 0, left), left)
+            store_some(target, j + x, load_between(source, i + x, 0, size[1] - x), size[1] - x)
         i, j = i + i_step, j + j_step
 
 
@@ -191,8 +190,7 @@ def turn(source, s, s_step, target, t, t_step, size):
     else:  # less than a square: vectors of one number, whose indices need not be looked at
         for r in range(rows):
             for c in range(columns):
-                one = load_between(source, s + r * s_step + c, 0, 1)
-                store_some(target, t + c * t_step + r, one, 1)
+                store_some(target, t + c * t_step + r, load_between(source, s + r * s_step + c, 0, 1), 1)
 
 
 @compiled
@@ -214,14 +212,16 @@ def pack(job, jobs, weight, sizes, form, panels, work):
             if count < wide:
                 panels[j : j + some * taps * wide] = 0
             if taps == 1:
+                while some > 1 and count == wide <= n <= 2 * wide:  # what is written too far is mended by the next
+                    store(panels, j, load(weight, i))
+                    some, i, j = some - 1, i + rows, j + wide
                 copy(weight, i, rows, panels, j, wide, (some, count))
                 continue
             for k in range(some):
                 to, step = (j + (taps - 1) * wide, -wide) if backwards else (j, wide)
                 # A square may write further, where the next numbers of the depth are yet to come.
                 further = count >= n and not backwards and (some - k) * taps >= n
-                columns = max(taps, n) if further else taps
-                turn(weight, i, taps, panels, to, step, (count, columns))
+                turn(weight, i, taps, panels, to, step, (count, max(taps, n) if further else taps))
                 i, j = i + rows * taps, j + taps * wide
 
 
