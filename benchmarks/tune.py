@@ -63,7 +63,8 @@ SUMS = places(["depthwise", "grouped", "stem", "thin 3x3"], "weight_grad")
 WHERE = {
     "BLOCK": [*PRODUCTS, ("1x1", "input_grad"), ("1x1", "weight_grad")],
     **dict.fromkeys(["PIECE", "SET"], [*PRODUCTS, ("strided", "input_grad")]),
-    "IN_PLACE": [("narrow", "forward"), ("wide", "input_grad")],
+    **dict.fromkeys(["IN_PLACE", "WAYS"], [("narrow", "forward"), ("wide", "input_grad")]),
+    "AHEAD": places(["1x1", "deep"], "forward"),
     "AT_ONCE": places(["1x1", "narrow", "deep"], "input_grad"),
     "PIXELS": WEIGHTS,
     **dict.fromkeys(["PLANE", "SHARES"], places(["strided", "small strided"], "input_grad")),
