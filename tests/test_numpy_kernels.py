@@ -155,9 +155,9 @@ def test_biases_are_sums_of_any_number_of_images_and_pieces(shape, kind):
     assert np.allclose(found, expected, rtol=0, atol=1e-7 * abs(flow).sum() if flow.size else 0)
 
 
-@pytest.mark.parametrize("images", [1, 2])
-def test_what_is_too_large_for_a_bias_is_infinite_and_no_warning(images):
-    flow = np.full((images, 3, 4, 4), 3e38, np.float32)
+@pytest.mark.parametrize("images, size", [(1, 3e38), (2, 3e38), (2, 1.5e37)])  # the last: only both images are too much
+def test_what_is_too_large_for_a_bias_is_infinite_and_no_warning(images, size):
+    flow = np.full((images, 3, 4, 4), size, np.float32)
     flow[:, 1], flow[:, 2, 0, 0], flow[:, 2, 1, 1] = -np.inf, np.inf, -np.inf
     found = numpy_kernels.bias_grad(flow, 1)
     assert found[0] == np.inf and found[1] == -np.inf and np.isnan(found[2])
