@@ -59,7 +59,7 @@ def put(cpu, array, index, row_step, block):
 
 @primitive(lambda *_: types.void)
 def prefetch(cpu, array, index, row_step, shape):
-    """Ask for memory: several rows are to be written, a single one to be read (chapter "Vectors and the block")."""
+    """Ask for memory: several rows as for writing, a single one as for reading (chapter "Vectors and the block")."""
     for place in cpu.places(index, row_step, len(shape)):
         cpu.prefetch(array, place, len(shape[0]), len(shape) > 1)
 

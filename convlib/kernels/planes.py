@@ -19,7 +19,7 @@ from convlib.kernels.product import turn
 from convlib.kernels.simd import (
     all_finite, compiled, inlined, lanes, lanes_of, load, load_between, store, store_some, total,
 )
-from convlib.kernels.tuning import BUNCH, DOTS, FEW, FLOW, LINES, NEARBY, PIECE, ROWS, SETS, SPAN, SUMS, TALL, VECTORS
+from convlib.kernels.tuning import ABREAST, BUNCH, DOTS, FEW, FLOW, LINES, NEARBY, PIECE, SETS, SPAN, SUMS, TALL
 from convlib.remember import remembered
 
 __all__ = ["forward", "input_grad", "weight_grad", "suits"]
@@ -107,8 +107,8 @@ def _slides(g, back):
 
 
 def _abreast(g, direction, n):
-    """How many channels of a depthwise layer lie side by side: a vector, if lines fill at most half of one, or one."""
-    lines = 1 if direction == "weight_grad" and g.stride == (1, 1) and g.kernel_height <= 3 else 2
+    """How many channels of a depthwise layer lie side by side: one, or a vector if its lines are short."""
+    lines = 1 if direction == "weight_grad" and g.stride == (1, 1) and g.kernel_height <= ABREAST else 2
     narrow = lines * g.out_width <= n and (direction != "input_grad" or g.stride == (1, 1))
     return n if narrow and min(g.groups, g.height * g.width, g.out_height * g.out_width) >= n else 1
 
@@ -168,7 +168,7 @@ def _with_room(sheet, weights, lone, taps, n):
         sums = taps * TALL * n + s.height * s.width * s.abreast
         return s._replace(lines=most, wide=wide, room=room), None, sums
     if not weights:
-        shape = FEW[s.rows > 1] if s.rows < ROWS else ((0,) * VECTORS,) * ROWS
+        shape = FEW[s.rows > 1] if s.rows < len(SHAPE) else SHAPE
         lines, block = max(1, min(most, LINES // s.pitch)), len(shape[0]) * n
         # the last block may reach over, and so may the last line
         wide = -(-(lines * s.pitch + n) // block) * block
@@ -338,10 +338,10 @@ def _slide_lines(sheet, tables, a, operands, item, buffers, tall):
                 factors = take(weights, i, step, tall[0]) if len(tall[2]) else spread(weights, i, step, tall[0])
                 sums = slide(sums, cells, place + table[e], steps, factors, tall)
             goal, left = to + y * line_step + x * turns, wide - x * turns
-            prefetch(result, goal + TALL * line_step, line_step, _COLUMN)
             if len(tall[2]):
                 put(tile, goal, line_step, sums)
                 continue
+            prefetch(result, goal + TALL * line_step, line_step, _COLUMN)
             if turns == 1:  # asked once, not for each line
                 for r in range(TALL):
                     if r < lines:
@@ -399,7 +399,7 @@ def _correlate(g, back, data, weight, bias, jobs):
     if sheet.abreast > 1:
         begin = np.minimum(np.arange(sheet.items) * sheet.abreast, g.groups - sheet.abreast)
         rows = weight.reshape(g.groups, -1)[begin[:, None] + np.arange(sheet.abreast)].transpose(0, 2, 1)
-    start = np.zeros(g.groups * sheet.rows + ROWS, dtype)
+    start = np.zeros(g.groups * sheet.rows + len(SHAPE), dtype)
     start[: len(bias)] = bias
     result = np.empty((g.batch, g.groups * sheet.rows, sheet.out_height, sheet.out_width), dtype)
     operands = data.reshape(-1), np.ascontiguousarray(rows).reshape(-1), start, result.reshape(-1)

@@ -9,8 +9,8 @@ from platform import machine
 from convlib.kernels.simd import REGISTER_BYTES
 
 __all__ = ["REGISTERS", "ROWS", "VECTORS", "PIECE", "SET", "IN_PLACE", "AGAIN", "WAYS", "AHEAD", "AT_ONCE", "PIXELS",
-    "PLANE", "SHARES", "DEEP", "TALL", "SPAN", "BUNCH", "LINES", "FLOW", "NEARBY", "SUMS", "SETS", "DOTS", "FEW",
-    "NEAR", "SMALL", "SERIAL", "OUTPUTS", "TILES", "FEW_PIECES", "MANY_PIECES", "PART", "SECTIONS", "TRANSFORM",
+    "PLANE", "SHARES", "DEEP", "TALL", "SPAN", "ABREAST", "BUNCH", "LINES", "FLOW", "NEARBY", "SUMS", "SETS", "DOTS",
+    "FEW", "NEAR", "SMALL", "SERIAL", "OUTPUTS", "TILES", "FEW_PIECES", "MANY_PIECES", "PART", "SECTIONS", "TRANSFORM",
     "TRANSFORM_WEIGHTS", "PREPARED", "CHANNELS_PLANES", "CHANNELS_PLANES_STRIDED", "CHANNELS_PLANES_WEIGHTS", "SPARSE",
     "LONG", "PACKED", "PACKED_BACK", "GATHERED"]
 
@@ -27,8 +27,7 @@ ROWS, VECTORS = (8, 2) if REGISTERS == 32 else (6, 2)  # the block: sums for whi
 PIECE = 128  # products in one chain of sums: it bounds the rounding errors
 SET = 50_000  # numbers in a set of strips, which must stay in the second cache
 IN_PLACE = 64  # output channels up to which the strips of 1 x 1 layers are read where they lie
-AGAIN = 1024  # numbers of float32 after which the places of the first cache begin again
-WAYS = 12  # lines that it holds at each of these places
+AGAIN, WAYS = 1024, 12  # numbers after which the places of the first cache begin again; lines at each place
 AHEAD = 8  # channels: so far ahead the cells of a strip are asked for
 AT_ONCE = 8  # numbers of the depth whose weights are packed at a time
 
@@ -45,6 +44,7 @@ DEEP = 96  # output channels from which layers of stride 1 with several taps are
 
 TALL = 7  # output lines of a depthwise channel, or places of direct convolution, that are computed together
 SPAN = 128  # numbers: no block of planes is wider
+ABREAST = 3  # rows of a kernel up to which the gradient of its weights has channels side by side in whole vectors
 BUNCH = 4096  # numbers of small planes that meet the flow together
 LINES = 2000  # numbers of a row of output lines that are made together
 FLOW = 15_000 * REGISTER_BYTES // 16  # numbers of the flow whose dot products are taken at a time: a chain of 3,750
