@@ -36,6 +36,7 @@ FROM = np.float32(0.5)
 LAYERS = {case.name: case for case in itertools.starmap(Case, [
     ("1x1", 4, 128, 28, 28, 128, 1, 1, 0), ("narrow", 4, 192, 35, 35, 48, 1, 1, 0),
     ("wide", 4, 64, 56, 56, 256, 1, 1, 0), ("deep", 4, 1024, 14, 14, 256, 1, 1, 0),
+    ("few places", 1, 160, 7, 7, 960, 1, 1, 0),
     ("3x3", 4, 128, 28, 28, 128, 3, 1, 1), ("thin 3x3", 4, 16, 56, 56, 16, 3, 1, 1),
     ("small 3x3", 4, 256, 14, 14, 256, 3, 1, 1), ("tiny 3x3", 4, 512, 7, 7, 512, 3, 1, 1),
     ("5x5", 4, 32, 28, 28, 64, 5, 1, 2), ("strided", 4, 64, 56, 56, 128, 3, 2, 1),
@@ -65,7 +66,8 @@ WHERE = {
     **dict.fromkeys(["PIECE", "SET"], [*PRODUCTS, ("strided", "input_grad")]),
     **dict.fromkeys(["IN_PLACE", "WAYS"], [("narrow", "forward"), ("wide", "input_grad")]),
     "AHEAD": places(["1x1", "deep"], "forward"),
-    "AT_ONCE": places(["1x1", "narrow", "deep"], "input_grad"),
+    "UNPACKED": places(["few places", "1x1", "deep"], "input_grad"),
+    "AT_ONCE": places(["deep", "3x3"], "input_grad"),
     "PIXELS": WEIGHTS,
     **dict.fromkeys(["PLANE", "SHARES"], places(["strided", "small strided"], "input_grad")),
     **dict.fromkeys(["SPAN", "TALL", "BUNCH", "LINES"], PLANES),

@@ -15,8 +15,8 @@ import numpy as np
 from convlib import parallel
 from convlib.kernels.blocks import SHAPE, multiply, nought, prefetch, put, share, spread, take, together, transpose
 from convlib.kernels.gather import bring_strips, in_one_line, strip_room, table_rows, taps_met, window_of
-from convlib.kernels.simd import all_finite, compiled, inlined, lanes, lanes_of, load, load_between, store, store_some
-from convlib.kernels.tuning import AGAIN, AT_ONCE, IN_PLACE, PIECE, ROWS, SET, VECTORS, WAYS
+from convlib.kernels.simd import all_finite, compiled, inlined, lanes, lanes_of, load_between, store_some
+from convlib.kernels.tuning import AGAIN, AT_ONCE, IN_PLACE, PIECE, ROWS, SET, UNPACKED, VECTORS, WAYS
 
 __all__ = ["copy", "turn", "pack", "packed", "forward", "turned", "input_grad", "suits"]
 
@@ -159,7 +159,9 @@ def _multiply(weight, data, start, g, turned, jobs):
     (w, strips, space, entries), flat = _plan(g, lanes_of(data.dtype)), weight.reshape(-1)
     rows, depth = g.out_channels // g.groups, weight.size // g.out_channels
     left, group_step = _Left(flat, 0, rows, depth, depth, 1, 0), rows * depth
-    if turned or rows < ROWS:
+    if turned and in_one_line(g) and depth * gcd(rows, AGAIN) <= UNPACKED * AGAIN:
+        left = left._replace(row_step=1, depth_step=rows)  # of turned weights, a row is a column
+    if rows < ROWS or turned and left.row_step > 1:
         panels, group_step = packed(flat, g, turned, (ROWS, turned), jobs), -(-rows // ROWS) * ROWS * depth
         left = _Left(panels, 0, rows, depth, 1, ROWS, ROWS * depth)
     output = np.empty((g.batch, g.out_channels, g.out_height, g.out_width), data.dtype)
@@ -212,9 +214,6 @@ def pack(job, jobs, weight, sizes, form, panels, work):
             if count < wide:
                 panels[j : j + some * taps * wide] = 0
             if taps == 1:
-                while some > 1 and count == wide <= n <= 2 * wide:  # what is written too far is mended by the next
-                    store(panels, j, load(weight, i))
-                    some, i, j = some - 1, i + rows, j + wide
                 copy(weight, i, rows, panels, j, wide, (some, count))
                 continue
             for k in range(some):

@@ -8,11 +8,11 @@ from platform import machine
 
 from convlib.kernels.simd import REGISTER_BYTES
 
-__all__ = ["REGISTERS", "ROWS", "VECTORS", "PIECE", "SET", "IN_PLACE", "AGAIN", "WAYS", "AHEAD", "AT_ONCE", "PIXELS",
-    "PLANE", "SHARES", "DEEP", "TALL", "SPAN", "ABREAST", "BUNCH", "LINES", "FLOW", "NEARBY", "SUMS", "SETS", "DOTS",
-    "FEW", "NEAR", "SMALL", "SERIAL", "OUTPUTS", "TILES", "FEW_PIECES", "MANY_PIECES", "PART", "SECTIONS", "TRANSFORM",
-    "TRANSFORM_WEIGHTS", "PREPARED", "CHANNELS_PLANES", "CHANNELS_PLANES_STRIDED", "CHANNELS_PLANES_WEIGHTS", "SPARSE",
-    "LONG", "PACKED", "PACKED_BACK", "GATHERED"]
+__all__ = ["REGISTERS", "ROWS", "VECTORS", "PIECE", "SET", "IN_PLACE", "AGAIN", "WAYS", "UNPACKED", "AHEAD", "AT_ONCE",
+    "PIXELS", "PLANE", "SHARES", "DEEP", "TALL", "SPAN", "ABREAST", "BUNCH", "LINES", "FLOW", "NEARBY", "SUMS", "SETS",
+    "DOTS", "FEW", "NEAR", "SMALL", "SERIAL", "OUTPUTS", "TILES", "FEW_PIECES", "MANY_PIECES", "PART", "SECTIONS",
+    "TRANSFORM", "TRANSFORM_WEIGHTS", "PREPARED", "CHANNELS_PLANES", "CHANNELS_PLANES_STRIDED",
+    "CHANNELS_PLANES_WEIGHTS", "SPARSE", "LONG", "PACKED", "PACKED_BACK", "GATHERED"]
 
 
 # Chapter "Vectors and the block" (chapters/block.ipynb)
@@ -28,6 +28,7 @@ PIECE = 128  # products in one chain of sums: it bounds the rounding errors
 SET = 50_000  # numbers in a set of strips, which must stay in the second cache
 IN_PLACE = 64  # output channels up to which the strips of 1 x 1 layers are read where they lie
 AGAIN, WAYS = 1024, 12  # numbers after which the places of the first cache begin again; lines at each place
+UNPACKED = 100  # cache lines at each place up to which 1 x 1 weights are read where they lie for a learning flow
 AHEAD = 8  # channels: so far ahead the cells of a strip are asked for
 AT_ONCE = 8  # numbers of the depth whose weights are packed at a time
 
