@@ -29,7 +29,8 @@ def _as_shape(array, *others):
 def multiply(cpu, block, left, i, row_step, right, j):
     """Row r grows by left[i + r * row_step] * right[j ...] (chapter "Vectors and the block")."""
     columns, sums = cpu.load_row(right, j, len(block[0])), []
-    for row, place in zip(block, cpu.places(i, row_step, len(block)), strict=True):
+    places = cpu.places(cpu.anew(i) if len(block[0]) == 1 else i, row_step, len(block))
+    for row, place in zip(block, places, strict=True):
         factor = cpu.spread(left, cpu.number(left, place))
         sums.append([cpu.fma(factor, x, s) for x, s in zip(columns, row, strict=True)])
     return sums
@@ -129,7 +130,7 @@ def slide(cpu, block, plane, place, steps, factors, taps):
     steps is (from line to line, from phase to phase); taps is a tuple (taps, stride) of tuples of
     that length. Source: chapter "Vectors and the block".
     """
-    meetings = _meetings(cpu, plane, place, steps, len(block), taps)
+    meetings = _meetings(cpu, plane, cpu.anew(place), steps, len(block), taps)
     return _grown(cpu, block, ((r, factors[u], cells) for cells, r, u in meetings))
 
 

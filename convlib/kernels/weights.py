@@ -98,8 +98,7 @@ def _hand_over(all_channels, channels, panel, taps, sums, target):
         if exchanged:
             copy(sums, row * wide, wide, grad, place + a * step, step, (b - a, count))
         else:
-            size = (b - a) * taps, count
-            turn(sums, row * wide, wide, grad, place + a * taps, step, size)
+            turn(sums, row * wide, wide, grad, place + a * taps, step, ((b - a) * taps, count))
 
 
 @compiled
@@ -161,8 +160,7 @@ def _cost(rows, columns, n):
 def _sides(g, n):
     """Windows, plan, table of taps and memory of a layer, with vectors of n numbers."""
     w, v = layer_windows(g)
-    less = _cost(v.in_channels, w.in_channels, n) < _cost(w.in_channels, v.in_channels, n)
-    exchanged = in_one_line(g) and less  # the sides are alike
+    exchanged = in_one_line(g) and _cost(v.in_channels, w.in_channels, n) < _cost(w.in_channels, v.in_channels, n)
     if exchanged:
         w, v = v, w
     places = g.batch * g.out_height * g.out_width

@@ -465,10 +465,9 @@ def _order(g, direction):
     panels = -(-s.targets // _WIDE) if s.few else 1
     out_place = weights_place + s.points * panels * weights_apart
     half = out_place + s.points * out_apart
-    s, record, end = _with_scratch(s._replace(
-        step=step, apart=apart, weights_place=weights_place, weights_apart=weights_apart,
-        out_place=out_place, out_step=out_step, out_apart=out_apart,
-    ), half)  # fmt: skip
+    s = s._replace(step=step, apart=apart, weights_place=weights_place, weights_apart=weights_apart,
+                   out_place=out_place, out_step=out_step, out_apart=out_apart)
+    s, record, end = _with_scratch(s, half)
     columns, lines = s.tile_columns * OUTPUTS, min(s.portion, s.tile_rows) * OUTPUTS
     back = ((s.pieces + 1) * columns + lines * s.out_width) * N
     weights = (s.kernel + 1 + s.pieces * taps) * N * N
@@ -529,8 +528,7 @@ def _compute(direction, images, weight, bias, g, output, jobs):
     given, taps = (images.reshape(-1), weight.reshape(-1), bias), (0,) * g.kernel_height
     results = output.reshape(-1), seen, sizes
     parallel.run(_correlate, jobs, space, _SINGLE, given, results, record, taps)
-    sizes = sizes.reshape(-1, *g[5:7], N)
-    return not seen[:, 2].any() and ranges.is_near(s, images, seen, sizes, bias, output)
+    return not seen[:, 2].any() and ranges.is_near(s, images, seen, sizes.reshape(-1, *g[5:7], N), bias, output)
 
 
 def forward(input, weight, bias, geometry, jobs):
@@ -568,8 +566,7 @@ def _sum_up(input, grad_output, g, jobs):
     kernel, rows = (s.targets, s.sources, *g[5:7]), s.sections if s.few else jobs
     grads, failed = np.empty((s.sections, math.prod(kernel)), _SINGLE), np.zeros(jobs, _SINGLE)
     seen = [np.zeros((rows, 2 * _up(each.sources, N) * each.width), _SINGLE) for each in (s, f)]
-    given, results = (input.reshape(-1), grad_output.reshape(-1)), (grads, *seen, failed)
-    taps = (0,) * g.kernel_height
+    given, results, taps = (input.reshape(-1), grad_output.reshape(-1)), (grads, *seen, failed), (0,) * g.kernel_height
     parallel.run(_weigh, jobs, space, _SINGLE, given, results, records, taps)
     times, inner = 1, ranges.inner(s.width, s.out_width, len(taps), s.left)
     for sizes, plan, each, fold in zip(seen, (s, f), inner, (np.maximum, np.add), strict=True):
