@@ -71,7 +71,6 @@ WHERE = {
     "PIXELS": WEIGHTS,
     **dict.fromkeys(["PLANE", "SHARES"], places(["strided", "small strided"], "input_grad")),
     **dict.fromkeys(["SPAN", "TALL", "BUNCH", "LINES"], PLANES),
-    "ABREAST": places(["small depthwise"], "weight_grad"),
     **dict.fromkeys(["FLOW", "NEARBY", "DOTS", "SUMS", "SETS"], SUMS),
     **dict.fromkeys(["OUTPUTS", "TILES", "PART", "FEW_PIECES", "MANY_PIECES", "SECTIONS"], WINOGRAD),
     **dict.fromkeys(["TRANSFORM", "PREPARED"], places(["3x3", "tiny 3x3", "5x5"], "forward", "input_grad")),

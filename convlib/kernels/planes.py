@@ -19,7 +19,7 @@ from convlib.kernels.product import turn
 from convlib.kernels.simd import (
     all_finite, compiled, inlined, lanes, lanes_of, load, load_between, store, store_some, total,
 )
-from convlib.kernels.tuning import ABREAST, BUNCH, DOTS, FEW, FLOW, LINES, NEARBY, PIECE, SETS, SPAN, SUMS, TALL
+from convlib.kernels.tuning import BUNCH, DOTS, FEW, FLOW, LINES, NEARBY, PIECE, SETS, SPAN, SUMS, TALL
 from convlib.remember import remembered
 
 __all__ = ["forward", "input_grad", "weight_grad", "suits"]
@@ -108,8 +108,8 @@ def _slides(g, back):
 
 def _abreast(g, direction, n):
     """How many channels of a depthwise layer lie side by side: one, or a vector if its lines are short."""
-    lines = 1 if direction == "weight_grad" and g.stride == (1, 1) and g.kernel_height <= ABREAST else 2
-    narrow = lines * g.out_width <= n and (direction != "input_grad" or g.stride == (1, 1))
+    short = g.out_width < n if direction == "weight_grad" else 2 * g.out_width <= n
+    narrow = short and (direction != "input_grad" or g.stride == (1, 1))
     return n if narrow and min(g.groups, g.height * g.width, g.out_height * g.out_width) >= n else 1
 
 
@@ -478,7 +478,7 @@ def _meet_planes(job, jobs, sheet, shape, tall, tables, operands, work):
     cells, rest, depth = work[: sheet.cells], work[sheet.cells :], result.size // (sheet.groups * sheet.rows)
     lines, sums, wide = rest[: sheet.room], rest[sheet.room :], depth if shape is None else len(table)
     sets, pitch = -(-sheet.rows // sheet.panel), sheet.wide if shape is None else sheet.pitch
-    cells[:] = 0
+    work[: sheet.cells + sheet.room] = 0
     begin, last = share(job, jobs, sheet.items * sets)
     while begin < last:
         group, some = _group_of(sheet, begin // sets), min(sheet.sets, last - begin, sets - begin % sets)
@@ -496,13 +496,14 @@ def _meet_planes(job, jobs, sheet, shape, tall, tables, operands, work):
                 numbers, rows, count = flow, (at * line, sheet.out_height * line), min(sheet.panel, sheet.rows - row)
                 size = count, high * line, line, sheet.pitch - line
                 if sheet.room:
-                    lines[:] = 0
+                    if high < sheet.lines or images < sheet.bunch:  # the zeros between lines stay, but not those behind
+                        lines[:] = 0
                     _fill_flow(sheet, flow, at * line, (count, high, images), lines, pitch)
                     length = (images - 1) * sheet.image + high * sheet.pitch
                     numbers, rows, size = lines, (0, sheet.wide), (sheet.panel, length, NEARBY * n, 0)
                 so_far = sums[own * sheet.panel * wide * n :]
                 if tall is not None:
-                    _add_slides(sheet, tall, lines, images * sheet.image // sheet.pitch, cells, table, so_far)
+                    _add_slides(sheet, tall, lines, size[1] // sheet.pitch, cells, table, so_far)
                 if shape is not None:
                     _add_dots(shape, numbers, rows, size, cells, y * sheet.pitch, table, so_far)
         if sheet.abreast > 1:  # each lane is a channel's own sum

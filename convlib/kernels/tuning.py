@@ -9,10 +9,10 @@ from platform import machine
 from convlib.kernels.simd import REGISTER_BYTES
 
 __all__ = ["REGISTERS", "ROWS", "VECTORS", "PIECE", "SET", "IN_PLACE", "AGAIN", "WAYS", "UNPACKED", "AHEAD", "AT_ONCE",
-    "PIXELS", "PLANE", "SHARES", "DEEP", "TALL", "SPAN", "ABREAST", "BUNCH", "LINES", "FLOW", "NEARBY", "SUMS", "SETS",
-    "DOTS", "FEW", "NEAR", "SMALL", "SERIAL", "OUTPUTS", "TILES", "FEW_PIECES", "MANY_PIECES", "PART", "SECTIONS",
-    "TRANSFORM", "TRANSFORM_WEIGHTS", "PREPARED", "CHANNELS_PLANES", "CHANNELS_PLANES_STRIDED",
-    "CHANNELS_PLANES_WEIGHTS", "SPARSE", "LONG", "PACKED", "PACKED_BACK", "GATHERED"]
+    "PIXELS", "PLANE", "SHARES", "DEEP", "TALL", "SPAN", "BUNCH", "LINES", "FLOW", "NEARBY", "SUMS", "SETS", "DOTS",
+    "FEW", "NEAR", "SMALL", "SERIAL", "OUTPUTS", "TILES", "FEW_PIECES", "MANY_PIECES", "PART", "SECTIONS", "TRANSFORM",
+    "TRANSFORM_WEIGHTS", "PREPARED", "CHANNELS_PLANES", "CHANNELS_PLANES_STRIDED", "CHANNELS_PLANES_WEIGHTS", "SPARSE",
+    "LONG", "PACKED", "PACKED_BACK", "GATHERED"]
 
 
 # Chapter "Vectors and the block" (chapters/block.ipynb)
@@ -45,7 +45,6 @@ DEEP = 96  # output channels from which layers of stride 1 with several taps are
 
 TALL = 7  # output lines of a depthwise channel, or places of direct convolution, that are computed together
 SPAN = 128  # numbers: no block of planes is wider
-ABREAST = 3  # rows of a kernel up to which the gradient of its weights has channels side by side in whole vectors
 BUNCH = 4096  # numbers of small planes that meet the flow together
 LINES = 2000  # numbers of a row of output lines that are made together
 FLOW = 15_000 * REGISTER_BYTES // 16  # numbers of the flow whose dot products are taken at a time: a chain of 3,750
