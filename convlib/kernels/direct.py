@@ -24,24 +24,26 @@ def _sizes(g, n):
     """Numbers of a line of a group's padded planes, of a plane, of all with what a block may read too far."""
     pitch = g.padding[1][0] + g.width + g.padding[1][1]
     plane = (g.padding[0][0] + g.height + g.padding[0][1]) * pitch
-    return pitch, plane, -(-(g.in_channels // g.groups * plane + TALL * g.stride[1]) // n) * n
+    return pitch, plane, -(-(g.in_channels // g.groups * plane + 2 * TALL * g.stride[1]) // n) * n
 
 
 @remembered
 def _plan(g, n, back):
     """The block, the places of the taps, and the room that a job needs; if back, of the kernel turned."""
     channels, rows, (pitch, plane, cells) = g.in_channels // g.groups, g.out_channels // g.groups, _sizes(g, n)
-    shape = ((0,) * (1 if -(-rows // n) % VECTORS else VECTORS),) * TALL
+    vectors, blocks = 1 if -(-rows // n) % VECTORS else VECTORS, -(-g.out_width // TALL)
+    tall = 2 * TALL if vectors == 1 and blocks % 2 == 0 else TALL  # two blocks of one vector are one
+    shape = ((0,) * vectors,) * tall
     us, vs = (range(taps)[:: -1 if back else 1] for taps in (g.kernel_height, g.kernel_width))
     taps = [c * plane + u * g.dilation[0] * pitch + v * g.dilation[1]
             for c in range(channels) for u in us for v in vs]
-    space = cells + g.out_height * -(-g.out_width // TALL) * TALL * len(shape[0]) * n
+    space = cells + g.out_height * blocks * TALL * vectors * n
     return shape, np.array(taps, np.int64), space
 
 
 @inlined
 def _make_places(g, shape, table, operands, unit, buffers):
-    """A panel of output channels at all places of an image, TALL places of a line at a time."""
+    """A panel of output channels at all places of an image, some places of a line at a time."""
     (_, weights, start, result), (item, panel), (cells, tile) = operands, unit, buffers
     wide, depth, size = len(shape[0]) * lanes(cells), len(table), g.out_height * g.out_width
     rows, (pitch, _, _) = g.out_channels // g.groups, _sizes(g, lanes(cells))

@@ -166,8 +166,7 @@ def _sides(g, n):
     places = g.batch * g.out_height * g.out_width
     places = -(-places // -(-places // PIXELS))  # all chains about as long
     rows = (w.in_channels + len(NARROW)) * w.kernel_height * w.kernel_width
-    space = (places + rows) * VECTORS * n
-    return (w, v), (g.groups, exchanged, places), tap_table(w), space
+    return (w, v), (g.groups, exchanged, places), tap_table(w), (places + rows) * VECTORS * n
 
 
 def weight_grad(input, grad_output, g, jobs):
@@ -178,6 +177,5 @@ def weight_grad(input, grad_output, g, jobs):
     images, grad = (input.reshape(-1), grad_output.reshape(-1)), np.empty(size, input.dtype)
     lines = np.empty((jobs, min(places, places // v.out_width + 2), 4), np.int64)
     tables, images = (taps, lines), images[:: 1 - 2 * exchanged]
-    arguments = windows, plan, images, grad.reshape(-1), tables
-    parallel.run(_weight_product, jobs, space, input.dtype, *arguments)
+    parallel.run(_weight_product, jobs, space, input.dtype, windows, plan, images, grad.reshape(-1), tables)
     return grad
