@@ -88,6 +88,17 @@ def test_what_is_not_finite_arrives_where_it_is_seen(value):
             np.testing.assert_array_equal(flow, numpy_kernels.conv2d_input_grad(w, d, g))
 
 
+@pytest.mark.parametrize("width, vectors, tall", [
+    (TALL, 1, 1), (2 * TALL, 1, 2), (2 * TALL + 1, 1, 1), (TALL + 1, 3, 2), (2 * TALL, 2, 1), (4 * TALL, 4, 1)])
+def test_one_vector_of_channels_takes_twice_as_many_places_where_a_line_has_them(width, vectors, tall):
+    g = conv2d_geometry((1, 4, 3, width), (vectors * N, 4, 3, 3), 1, 1)
+    shape, _, room = direct._plan(g, N, False)
+    assert len(shape) == tall * TALL and len(shape[0]) == (VECTORS if vectors % VECTORS == 0 else 1)
+    line = -(-width // len(shape)) * len(shape)  # its blocks and the planes they read fit into a job's memory
+    assert room == direct._sizes(g, N)[2] + 3 * line * len(shape[0]) * N
+    assert direct._sizes(g, N)[2] >= 4 * direct._sizes(g, N)[1] + line - width
+
+
 def test_only_planes_that_stay_near():
     side = int(NEAR**0.5)
     for channels, groups, near in ((1, 1, True), (2, 1, False), (4, 4, True)):
