@@ -67,7 +67,7 @@ WHERE = {
     **dict.fromkeys(["IN_PLACE", "WAYS"], [("narrow", "forward"), ("wide", "input_grad")]),
     "AHEAD": places(["1x1", "deep"], "forward"),
     "UNPACKED": places(["few places", "1x1", "deep"], "input_grad"),
-    "AT_ONCE": places(["deep", "3x3"], "input_grad"),
+    "AT_ONCE": places(["deep", "strided"], "input_grad"),
     "PIXELS": WEIGHTS,
     **dict.fromkeys(["PLANE", "SHARES"], places(["strided", "small strided"], "input_grad")),
     **dict.fromkeys(["SPAN", "TALL", "BUNCH", "LINES"], PLANES),

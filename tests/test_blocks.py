@@ -315,11 +315,15 @@ def test_nothing_is_read_across_in_order():
 
 @ONLY_COMPILED
 @pytest.mark.parametrize("shape", [shape_of(16, 1), shape_of(8, 2)])
-def test_places_of_a_narrow_block_begin_anew_with_each_step(shape):
+def test_places_of_narrow_blocks_and_columns_begin_anew_with_each_step(shape):
     fresh, array = numba.njit(run_multiply.py_func), np.ones(2000, np.float32)
     fresh(array, array.copy(), array.copy(), array.copy(), shape)
     (text,) = fresh.inspect_llvm().values()
     assert ('asm "", "=r,0"' in text) == (len(shape[0]) == 1 and REGISTER_BYTES == 64)
+    fresh, column = numba.njit(run_slide.py_func), shape_of(3, 1)
+    fresh(array, array.copy(), array.copy(), array.copy(), column, (column, (0,)))
+    (text,) = fresh.inspect_llvm().values()
+    assert ('asm "", "=r,0"' in text) == (REGISTER_BYTES == 64)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
