@@ -64,7 +64,8 @@ SUMS = places(["depthwise", "grouped", "stem", "thin 3x3"], "weight_grad")
 WHERE = {
     "BLOCK": [*PRODUCTS, ("1x1", "input_grad"), ("1x1", "weight_grad")],
     **dict.fromkeys(["PIECE", "SET"], [*PRODUCTS, ("strided", "input_grad")]),
-    **dict.fromkeys(["IN_PLACE", "WAYS"], [("narrow", "forward"), ("wide", "input_grad")]),
+    **dict.fromkeys(["IN_PLACE", "APART", "WAYS", "KEPT"], [("narrow", "forward"), ("wide", "input_grad")]),
+    "ABREAST": [("small depthwise", direction) for direction in EVERY],
     "AHEAD": places(["1x1", "deep"], "forward"),
     "UNPACKED": places(["few places", "1x1", "deep"], "input_grad"),
     "AT_ONCE": places(["deep", "strided"], "input_grad"),
@@ -214,14 +215,16 @@ def current():
 
 
 def is_number(value):
-    return all(map(is_number, value)) if isinstance(value, tuple) and value else type(value) in (int, float)
+    """Whether it is a number, or a tuple of them; the shape of a block is neither."""
+    numbers = value if isinstance(value, tuple) else (value,)
+    return bool(numbers) and all(type(each) in (int, float) for each in numbers)
 
 
 def some_values(value):
-    """What to try beside a value: parts and multiples; of a pair, each side one less and one more."""
+    """What to try beside a value: parts and multiples; of a tuple, each number one less and one more."""
     if isinstance(value, tuple):
-        near = ((value[0] + rows, value[1] + more) for rows, more in ((-1, 0), (0, -1), (1, 0), (0, 1)))
-        return [pair for pair in near if min(pair) > 0]
+        near = ((*value[:k], value[k] + step, *value[k + 1 :]) for step in (-1, 1) for k in range(len(value)))
+        return [each for each in near if min(each) > 0]
     if isinstance(value, float):
         return [value / 2, value * 0.75, value * 1.25, value * 1.5]
     return sorted({max(1, value // 4), max(1, value // 2), value * 2, value * 4})

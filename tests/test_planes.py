@@ -224,12 +224,12 @@ def test_the_gradient_of_a_stem_is_shared_among_threads(weight):
 def test_channels_lie_side_by_side_where_lines_are_short(kernel, stride, more, dtype):
     """The last vector of channels is moved back. Wider lines, or fewer channels, are lines as ever."""
     n = lanes_of(dtype)
-    for width, channels in ((n // 2, n + more), (n // 2 + 1, n + more), (n - 1, n), (n, n + more), (n // 2, n - 1)):
+    widths = sorted({int(n * vectors) + wider for vectors in planes.ABREAST for wider in (0, 1)})
+    for width, channels in (*((width, n + more) for width in widths), (n - 1, n), (n // 2, n - 1)):
         size = channels, 2 * n + 1, width * stride - (kernel + 1) % 2
         g = layer((2, *size), (channels, 1, kernel, kernel), stride, kernel // 2, 1, channels)
         assert g.out_width == width
-        short = 2 * width <= n <= channels
-        shorter = width < n <= channels  # than a vector
+        short, shorter = (width <= n * planes.ABREAST[k + stride - 1] and n <= channels for k in (0, 2))
         assert planes._abreast(g, "forward", n) == (n if short else 1)
         assert planes._abreast(g, "input_grad", n) == (n if short and stride == 1 else 1)
         assert planes._abreast(g, "weight_grad", n) == (n if shorter else 1)

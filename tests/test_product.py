@@ -15,7 +15,7 @@ if "product" not in algorithms.ALGORITHMS:
 
 from convlib.kernels import gather, product
 from convlib.kernels.simd import lanes_of
-from convlib.kernels.tuning import AGAIN, IN_PLACE, ROWS, VECTORS, WAYS
+from convlib.kernels.tuning import AGAIN, APART, IN_PLACE, KEPT, ROWS, VECTORS, WAYS
 
 pytestmark = [pytest.mark.filterwarnings("ignore::RuntimeWarning")] if SLOW else []
 JOBS = (1, 3) if SLOW else (1, 2, 3, 5)
@@ -282,3 +282,7 @@ def test_strips_are_read_in_place_where_they_fit_into_the_first_cache():
     assert in_place(8, 14, IN_PLACE) and not in_place(8, 14, IN_PLACE + 1)
     rows = WAYS * AGAIN // 64  # images of 56 x 56 numbers begin at multiples of 64 numbers
     assert 56 * 56 % 128 == 64 and in_place(rows, 56) and not in_place(rows + 1, 56)
+    rows = KEPT * AGAIN // 64  # so many for the most output channels
+    assert in_place(rows, 56, IN_PLACE) and not in_place(rows + 1, 56, IN_PLACE)
+    rows = WAYS * AGAIN // APART  # images of 13 x 13 numbers begin anywhere
+    assert in_place(rows, 13) and not in_place(rows + 1, 13)

@@ -40,6 +40,15 @@ def test_where_a_number_matters_names_numbers_and_layers_that_there_are():
         assert where and all(layer in tune.LAYERS and direction in tune.EVERY for layer, direction in where), name
 
 
+def test_other_values_are_found_for_every_number_of_the_engine():
+    now = tune.current()
+    for name, value in now.items():
+        settings = tune.settings_of(name, [], now)[1:]
+        assert settings and all(each.startswith(f"{name}=") for each in settings), name
+        tried = [tune.number_of(each.partition("=")[2]) for each in settings]
+        assert value not in tried, name
+
+
 def test_values_to_try_leave_out_the_present_one_and_are_possible():
     assert tune.settings_of("SET", [], NOW) == ["", "SET=250", "SET=500", "SET=2000", "SET=4000"]
     assert tune.settings_of("SET", [1000, 7], NOW) == ["", "SET=7"]

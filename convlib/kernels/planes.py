@@ -19,7 +19,7 @@ from convlib.kernels.product import turn
 from convlib.kernels.simd import (
     all_finite, compiled, inlined, lanes, lanes_of, load, load_between, store, store_some, total,
 )
-from convlib.kernels.tuning import BUNCH, DOTS, FEW, FLOW, LINES, NEARBY, PIECE, SETS, SPAN, SUMS, TALL
+from convlib.kernels.tuning import ABREAST, BUNCH, DOTS, FEW, FLOW, LINES, NEARBY, PIECE, SETS, SPAN, SUMS, TALL
 from convlib.remember import remembered
 
 __all__ = ["forward", "input_grad", "weight_grad", "suits"]
@@ -108,7 +108,7 @@ def _slides(g, back):
 
 def _abreast(g, direction, n):
     """How many channels of a depthwise layer lie side by side: one, or a vector if its lines are short."""
-    short = g.out_width < n if direction == "weight_grad" else 2 * g.out_width <= n
+    short = g.out_width <= n * ABREAST[2 * (direction == "weight_grad") + g.stride[1] - 1]
     narrow = short and (direction != "input_grad" or g.stride == (1, 1))
     return n if narrow and min(g.groups, g.height * g.width, g.out_height * g.out_width) >= n else 1
 
@@ -168,7 +168,7 @@ def _with_room(sheet, weights, lone, taps, n):
         sums = taps * TALL * n + s.height * s.width * s.abreast
         return s._replace(lines=most, wide=wide, room=room), None, sums
     if not weights:
-        shape = FEW[s.rows > 1] if s.rows < len(SHAPE) else SHAPE
+        shape = FEW[s.rows > 1] if s.rows < len(SHAPE) or s.rows % len(SHAPE) > 0 == s.rows % len(FEW[1]) else SHAPE
         lines, block = max(1, min(most, LINES // s.pitch)), len(shape[0]) * n
         # the last block may reach over, and so may the last line
         wide = -(-(lines * s.pitch + n) // block) * block
@@ -325,13 +325,13 @@ def _slide_lines(sheet, tables, a, operands, item, buffers, tall):
     """All lines of a part, or of two that take turns, TALL lines at a time; to a tile if channels are abreast."""
     (_, table, parts, order), (_, weights, start, result), (cells, tile) = tables, operands, buffers
     group, c, turns, lines = _group_of(sheet, item), item % sheet.items, sheet.turns_right, parts[a, 3]
-    first, wide = c * (weights.size // sheet.items), sheet.out_width * sheet.abreast
-    steps, line_step = (sheet.pitch, sheet.phase * sheet.right), sheet.turns_down * wide
-    to = parts[a, 2] * wide if len(tall[2]) else (group * sheet.out_height + parts[a, 2]) * wide
+    first, wide, n = c * (weights.size // sheet.items), sheet.out_width * sheet.abreast, lanes(cells)
+    steps, line_step, size = (sheet.pitch, sheet.phase * sheet.right), sheet.turns_down * wide, sheet.out_height * wide
+    to = parts[a, 2] * wide if len(tall[2]) else group * size + parts[a, 2] * wide
     begin = take(start, group % sheet.groups, 0, _COLUMN) if len(tall[2]) else spread(start, c, 0, _COLUMN)
     for line in range(0, lines, TALL):
         y = max(0, min(line, lines - TALL))
-        for x in range(0, parts[a, 4] * sheet.abreast, lanes(cells)):
+        for x in range((parts[a, 4] * sheet.abreast - 1) // n * n, -1, -n):
             place, sums, others = y * sheet.pitch + x, begin, begin
             for e in range(parts[a, 0], parts[a, 1]):
                 i, step = first + order[e], sheet.tap
@@ -345,7 +345,7 @@ def _slide_lines(sheet, tables, a, operands, item, buffers, tall):
             if turns == 1:  # asked once, not for each line
                 for r in range(TALL):
                     if r < lines:
-                        _put_some(result, goal + r * line_step, sums[r][0], left)
+                        _put_some(result, goal + r * line_step, sums[r][0], (group + 1) * size - goal - r * line_step)
                 continue
             for e in range(parts[a + 1, 0], parts[a + 1, 1]):
                 factors = spread(weights, first + order[e], sheet.tap, tall[0])

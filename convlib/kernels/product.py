@@ -16,7 +16,7 @@ from convlib import parallel
 from convlib.kernels.blocks import SHAPE, multiply, nought, prefetch, put, share, spread, take, together, transpose
 from convlib.kernels.gather import bring_strips, in_one_line, strip_room, table_rows, taps_met, window_of
 from convlib.kernels.simd import all_finite, compiled, inlined, lanes, lanes_of, load_between, store_some
-from convlib.kernels.tuning import AGAIN, AT_ONCE, IN_PLACE, PIECE, ROWS, SET, UNPACKED, VECTORS, WAYS
+from convlib.kernels.tuning import AGAIN, APART, AT_ONCE, IN_PLACE, KEPT, PIECE, ROWS, SET, UNPACKED, VECTORS, WAYS
 
 __all__ = ["copy", "turn", "pack", "packed", "forward", "turned", "input_grad", "suits"]
 
@@ -147,7 +147,8 @@ def _plan(g, n):
     """What depends on sizes: window, strips packed and in place, a job's memory and table."""
     w, wide = window_of(g), VECTORS * n
     some = max(1, SET // (w.in_channels * w.kernel_height * w.kernel_width * wide))
-    fits = w.in_channels * gcd(w.width, AGAIN) <= WAYS * AGAIN  # into the first cache, where it lies
+    lines = w.in_channels * max(APART, gcd(w.width, AGAIN)) / AGAIN  # at a place of the first cache, as they lie
+    fits = lines <= WAYS and lines * (g.out_channels // g.groups) <= KEPT * IN_PLACE
     in_place = in_one_line(g) and fits and g.out_channels // g.groups <= IN_PLACE
     gathered = 1 if in_place else min(some, -(-w.batch * w.out_height * w.out_width // wide))
     space = ROWS * wide + n + gathered * strip_room(w, n)

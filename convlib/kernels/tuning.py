@@ -8,11 +8,11 @@ from platform import machine
 
 from convlib.kernels.simd import REGISTER_BYTES
 
-__all__ = ["REGISTERS", "ROWS", "VECTORS", "PIECE", "SET", "IN_PLACE", "AGAIN", "WAYS", "UNPACKED", "AHEAD", "AT_ONCE",
-    "PIXELS", "PLANE", "SHARES", "DEEP", "TALL", "SPAN", "BUNCH", "LINES", "FLOW", "NEARBY", "SUMS", "SETS", "DOTS",
-    "FEW", "NEAR", "SMALL", "SERIAL", "OUTPUTS", "TILES", "FEW_PIECES", "MANY_PIECES", "PART", "SECTIONS", "TRANSFORM",
-    "TRANSFORM_WEIGHTS", "PREPARED", "CHANNELS_PLANES", "CHANNELS_PLANES_STRIDED", "CHANNELS_PLANES_WEIGHTS", "SPARSE",
-    "LONG", "PACKED", "PACKED_BACK", "GATHERED"]
+__all__ = ["REGISTERS", "ROWS", "VECTORS", "PIECE", "SET", "IN_PLACE", "AGAIN", "APART", "WAYS", "KEPT", "UNPACKED",
+    "AHEAD", "AT_ONCE", "PIXELS", "PLANE", "SHARES", "DEEP", "TALL", "SPAN", "BUNCH", "LINES", "FLOW", "NEARBY", "SUMS",
+    "SETS", "DOTS", "FEW", "ABREAST", "NEAR", "SMALL", "SERIAL", "OUTPUTS", "TILES", "FEW_PIECES", "MANY_PIECES",
+    "PART", "SECTIONS", "TRANSFORM", "TRANSFORM_WEIGHTS", "PREPARED", "CHANNELS_PLANES", "CHANNELS_PLANES_STRIDED",
+    "CHANNELS_PLANES_WEIGHTS", "SPARSE", "LONG", "PACKED", "PACKED_BACK", "GATHERED"]
 
 
 # Chapter "Vectors and the block" (chapters/block.ipynb)
@@ -27,8 +27,9 @@ ROWS, VECTORS = (8, 2) if REGISTERS == 32 else (6, 2)  # the block: sums for whi
 PIECE = 128  # products in one chain of sums: it bounds the rounding errors
 SET = 50_000  # numbers in a set of strips, which must stay in the second cache
 IN_PLACE = 64  # output channels up to which the strips of 1 x 1 layers are read where they lie
-AGAIN, WAYS = 1024, 12  # numbers after which the places of the first cache begin again; lines at each place
-UNPACKED = 100  # cache lines at each place up to which 1 x 1 weights are read where they lie for a learning flow
+AGAIN, APART = 1024, 1 if REGISTERS == 32 else 32  # numbers: the first cache's places begin again; rows are apart
+WAYS, KEPT = (12, 12) if REGISTERS == 32 else (16, 4)  # cache lines at a place, at most, and for IN_PLACE channels
+UNPACKED = 100 if REGISTERS == 32 else 25  # cache lines at each place up to which turned 1 x 1 weights stay unpacked
 AHEAD = 8  # channels: so far ahead the cells of a strip are asked for
 AT_ONCE = 8  # numbers of the depth whose weights are packed at a time
 
@@ -53,6 +54,7 @@ SUMS = 200_000  # sums of a gradient of weights that are kept at a time
 SETS = 4  # sets of its rows that there should be, so that several jobs have work
 DOTS = (4, 6) if REGISTERS == 32 else (3, 3)  # rows of the flow x taps in a block of dot products
 FEW = ((0,) * 4,), ((0,) * 3,) * 4  # blocks for one and for a few output channels of a group
+ABREAST = (0.5, 0.5, 1, 1) if REGISTERS == 32 else (2, 1, 2, 1)  # vectors of a short line: strides 1, 2; for weights
 NEAR = 250_000  # numbers of a group's planes that direct convolution reads again and again: 1 MB
 SMALL = 20_000  # multiplications of a layer that is over before a plan is made
 SERIAL = 250_000  # multiplications up to which BLAS works with one thread

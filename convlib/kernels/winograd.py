@@ -71,10 +71,7 @@ def _products(cpu, rows, vectors):
 
 
 _HALF, _NEAR, _FAR = Fraction(1, 2), Fraction(3, 4), Fraction(3, 2)
-POINTS = {
-    3: (0, _NEAR, -_NEAR, _FAR, -_FAR, math.inf),
-    5: (0, _HALF, -_HALF, 1, -1, 2, -2, math.inf),
-}
+POINTS = {3: (0, _NEAR, -_NEAR, _FAR, -_FAR, math.inf), 5: (0, _HALF, -_HALF, 1, -1, 2, -2, math.inf)}
 _CELLS, _WEIGHTS, _FLOW, _OUTPUT, _BIASED, _GRADIENT = ((0,) * kind for kind in range(1, 7))
 
 
