@@ -76,7 +76,7 @@ WHERE = {
     **dict.fromkeys(["OUTPUTS", "TILES", "PART", "FEW_PIECES", "MANY_PIECES", "SECTIONS"], WINOGRAD),
     **dict.fromkeys(["TRANSFORM", "PREPARED"], places(["3x3", "tiny 3x3", "5x5"], "forward", "input_grad")),
     "TRANSFORM_WEIGHTS": places(["3x3", "small 3x3", "tiny 3x3"], "weight_grad"),
-    **dict.fromkeys(["SMALL", "SERIAL"], places(["pixel", "house"], *EVERY)),
+    **dict.fromkeys(["SMALL", "EACH"], places(["pixel", "house"], *EVERY)),
     "SPARSE": places(["dilated"], *EVERY),
     **dict.fromkeys(["LONG", "PACKED", "GATHERED", "NEAR"], places(["grouped", "strided", "stem"], "forward")),
     "PACKED_BACK": places(["grouped", "thin 3x3"], "input_grad"),

@@ -6,7 +6,7 @@ Chapter "A channel by itself" builds this module.
 
 import numpy as np
 
-from convlib.kernels.tuning import SERIAL, SMALL
+from convlib.kernels.tuning import EACH, SMALL
 from convlib.places import CHAIN
 
 __all__ = ["suits", "forward", "input_grad", "weight_grad"]
@@ -26,15 +26,11 @@ def forward(input, weight, bias, geometry, jobs):
     """Return the output (chapter "A channel by itself")."""
     images, rows = input.reshape(len(input), -1), weight.reshape(len(weight), -1)
     with np.errstate(over="ignore", invalid="ignore"):
-        if images.size * len(rows) <= SMALL:
+        if len(images) <= EACH and images.size * len(rows) > SMALL:
+            output = np.matmul(rows, images[:, :, np.newaxis])[:, :, 0]
+        else:
             output = np.dot(images, rows.T)
-            output += bias
-            return output.reshape(*output.shape, 1, 1)
-        output = np.empty((len(images), len(rows)), input.dtype)
-        some = max(1, SERIAL // max(1, images.size))  # rows, so few that BLAS needs no second thread
-        for k in range(0, len(rows), some):
-            products = rows[k : k + some] @ images.T  # not np.dot: a last row may be a single number
-            np.add(products.T, bias[k : k + some], out=output[:, k : k + some])
+        output += bias
     return output.reshape(*output.shape, 1, 1)
 
 

@@ -6,7 +6,7 @@ import pytest
 from convlib import numpy_kernels, pixels
 from convlib.kernels import few, planes
 from convlib.kernels.simd import lanes_of
-from convlib.kernels.tuning import BUNCH, DOTS, PIECE, ROWS, SERIAL, SETS, SMALL, TALL
+from convlib.kernels.tuning import BUNCH, DOTS, EACH, PIECE, ROWS, SETS, SMALL, TALL
 from convlib.shapes import conv2d_geometry, output_shape
 
 PASSES = "forward", "input_grad", "weight_grad"
@@ -154,7 +154,8 @@ LEAST = {
     "unequal zeros": layer((3, 2, 6, 7), (2, 2, 3, 2), 1, ((0, 2), (1, 0))),
     "more zeros than the kernel reaches": layer((2, 2, 5, 6), (2, 2, 2, 3), 1, 3),
     "one pixel": layer((3, 20, 1, 1), (30, 20, 1, 1)),
-    "one pixel, in portions": layer((9, 300, 1, 1), (400, 300, 1, 1)),
+    "one pixel, image by image": layer((EACH, 100, 1, 1), (90, 100, 1, 1)),
+    "one pixel, at once": layer((EACH + 1, 300, 1, 1), (400, 300, 1, 1)),
 }
 
 
@@ -172,12 +173,12 @@ def test_few_takes_the_least_layers_only():
     assert not few.suits(layer((1, 2, 9, 9), (2, 2, 3, 3), 1, 2, 2), single), "dilated"
     assert not few.suits(layer((1, 4, 28, 28), (8, 4, 3, 3), 1, 1), single), "large"
     assert 49 * 8 * 54 > SMALL and not few.suits(layer((1, 6, 7, 7), (8, 6, 3, 3), 1, 1), single)
-    assert not few.suits(LEAST["one pixel, in portions"], single), "large"
+    assert not few.suits(LEAST["one pixel, at once"], single), "large"
 
 
 def test_pixels_takes_images_of_one_pixel_only():
     single = np.dtype("f")
-    assert pixels.suits(LEAST["one pixel"], single) and pixels.suits(LEAST["one pixel, in portions"], single)
+    assert pixels.suits(LEAST["one pixel"], single) and pixels.suits(LEAST["one pixel, at once"], single)
     assert not pixels.suits(LEAST["the house"], single)
     assert not pixels.suits(layer((2, 1, 1, 1), (1, 1, 1, 1)), single), "a single weight: BLAS would only scale"
     assert not pixels.suits(layer((1, 4, 1, 1), (4, 4, 1, 1), 2, ((1, 0), (1, 0))), single), "a pixel that no tap meets"
@@ -185,14 +186,16 @@ def test_pixels_takes_images_of_one_pixel_only():
     assert not pixels.suits(layer((1, 2**14 + 1, 1, 1), (4, 2**14 + 1, 1, 1)), single), "too many products for one sum"
 
 
-def test_a_last_row_of_a_single_weight_is_a_product_too():
+@pytest.mark.parametrize("images", [2, EACH, EACH + 1, 100])
+def test_a_single_channel_is_multiplied_too(images):
     """BLAS may leave out a factor of zero, and with it what zero times infinity is."""
-    g = layer((100, 1, 1, 1), (SERIAL // 100 + 1, 1, 1, 1))
+    g = layer((images, 1, 1, 1), (2**14, 1, 1, 1))
     x, w = np.ones(g[:4], "f"), np.zeros((g.out_channels, 1, 1, 1), "f")
     x[0] = np.inf
-    assert pixels.suits(g, x.dtype) and g.out_channels % (SERIAL // 100) == 1
+    assert pixels.suits(g, x.dtype)
     output = pixels.forward(x, w, w[:, 0, 0, 0], g, 1)
     assert np.isnan(output[0]).all() and not output[1:].any()
+    assert np.isnan(pixels.forward(w[:images], np.full_like(w, np.inf), w[:, 0, 0, 0], g, 1)).all()
 
 
 @pytest.mark.parametrize("width", [1, 2, 3, *(2 * lanes_of("f") * k + d for k in (1, 2) for d in (-1, 0, 1))])

@@ -10,8 +10,8 @@ from convlib.kernels.simd import REGISTER_BYTES
 
 __all__ = ["REGISTERS", "ROWS", "VECTORS", "PIECE", "SET", "IN_PLACE", "AGAIN", "APART", "WAYS", "KEPT", "UNPACKED",
     "AHEAD", "AT_ONCE", "PIXELS", "PLANE", "SHARES", "DEEP", "TALL", "SPAN", "BUNCH", "LINES", "FLOW", "NEARBY", "SUMS",
-    "SETS", "DOTS", "FEW", "ABREAST", "NEAR", "SMALL", "SERIAL", "OUTPUTS", "TILES", "FEW_PIECES", "MANY_PIECES",
-    "PART", "SECTIONS", "TRANSFORM", "TRANSFORM_WEIGHTS", "PREPARED", "CHANNELS_PLANES", "CHANNELS_PLANES_STRIDED",
+    "SETS", "DOTS", "FEW", "ABREAST", "NEAR", "SMALL", "EACH", "OUTPUTS", "TILES", "FEW_PIECES", "MANY_PIECES", "PART",
+    "SECTIONS", "TRANSFORM", "TRANSFORM_WEIGHTS", "PREPARED", "CHANNELS_PLANES", "CHANNELS_PLANES_STRIDED",
     "CHANNELS_PLANES_WEIGHTS", "SPARSE", "LONG", "PACKED", "PACKED_BACK", "GATHERED"]
 
 
@@ -57,7 +57,7 @@ FEW = ((0,) * 4,), ((0,) * 3,) * 4  # blocks for one and for a few output channe
 ABREAST = (0.5, 0.5, 1, 1) if REGISTERS == 32 else (2, 1, 2, 1)  # vectors of a short line: strides 1, 2; for weights
 NEAR = 250_000  # numbers of a group's planes that direct convolution reads again and again: 1 MB
 SMALL = 20_000  # multiplications of a layer that is over before a plan is made
-SERIAL = 250_000  # multiplications up to which BLAS works with one thread
+EACH = 4  # images of one pixel up to which each is multiplied by itself
 
 
 # Chapter "Tiles in vectors" (chapters/tiles.ipynb)
