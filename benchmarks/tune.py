@@ -68,7 +68,7 @@ WHERE = {
     "ABREAST": [("small depthwise", direction) for direction in EVERY],
     "AHEAD": places(["1x1", "deep"], "forward"),
     "UNPACKED": places(["few places", "1x1", "deep"], "input_grad"),
-    "AT_ONCE": places(["deep", "strided"], "input_grad"),
+    "AT_ONCE": places(["1x1", "deep", "strided"], "input_grad"),
     "PIXELS": WEIGHTS,
     **dict.fromkeys(["PLANE", "SHARES"], places(["strided", "small strided"], "input_grad")),
     **dict.fromkeys(["SPAN", "TALL", "BUNCH", "LINES"], PLANES),

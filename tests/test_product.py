@@ -214,12 +214,12 @@ def test_packed_panels(turned, kernel):
 
 
 @pytest.mark.parametrize("taps", [1, 4, 9, 20])
-@pytest.mark.parametrize("vectors", [1, 2])
+@pytest.mark.parametrize("vectors", [0, 1, 2])
 def test_each_job_packs_its_own_numbers(taps, vectors):
-    """Squares write too far, but no further than what the same job writes anew."""
-    n = product.lanes_of(np.dtype(np.float32))
-    for rows, depth, backwards in ((3 * n + 5, 2 * product.AT_ONCE + 3, False), (2 * n, 5, True), (n - 1, 9, False)):
-        wide = vectors * n
+    """Squares write too far, and so do rows, but no further than what the same job writes anew."""
+    n, run = product.lanes_of(np.dtype(np.float32)), product.AT_ONCE[taps > 1]
+    for rows, depth, backwards in ((3 * n + 5, 2 * run + 3, False), (2 * n, 5, True), (n - 1, 9, False)):
+        wide = vectors * n or ROWS
         weight = np.random.default_rng(9).normal(size=(2, depth, rows, taps)).astype(np.float32)
         known = np.zeros((2, depth, -(-rows // wide) * wide, taps), np.float32)
         known[:, :, :rows] = weight[..., ::-1] if backwards else weight
@@ -229,7 +229,7 @@ def test_each_job_packs_its_own_numbers(taps, vectors):
             for job in range(jobs):
                 panels = np.full(known.size, np.nan, np.float32)
                 work = np.empty(2 * n * n, np.float32)
-                product.pack(job, jobs, weight.ravel(), (2, depth, rows, taps), (wide, backwards), panels, work)
+                product.pack(job, jobs, weight.ravel(), (2, depth, rows, taps, run), (wide, backwards), panels, work)
                 own = np.isfinite(panels)
                 written += own
                 assert np.array_equal(panels[own], known[own])

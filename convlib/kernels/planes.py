@@ -15,10 +15,8 @@ from convlib.kernels.blocks import (
     SHAPE, dots, every_second, in_order, in_turns, multiply, nought, prefetch, put, share, slide, spread, take,
     together, weigh,
 )
-from convlib.kernels.product import turn
-from convlib.kernels.simd import (
-    all_finite, compiled, inlined, lanes, lanes_of, load, load_between, store, store_some, total,
-)
+from convlib.kernels.product import put_some, turn
+from convlib.kernels.simd import all_finite, compiled, inlined, lanes, lanes_of, load, load_between, store, total
 from convlib.kernels.tuning import ABREAST, BUNCH, DOTS, FEW, FLOW, LINES, NEARBY, PIECE, SETS, SPAN, SUMS, TALL
 from convlib.remember import remembered
 
@@ -266,20 +264,11 @@ def _make_lines(shape, start, rows, at, cells, source, lines, target):
 
 
 @inlined
-def _put_some(target, place, vector, left):
-    """Store what is left of a line; masks cost time where registers are small."""
-    if left >= lanes(target):
-        store(target, place, vector)
-    else:
-        store_some(target, place, vector, left)
-
-
-@inlined
 def _put_turns(target, place, a, b, left):
     """Store what is left of a line in which two take turns."""
     both, n = in_turns(a, b), lanes(target)
-    _put_some(target, place, both[0], left)
-    _put_some(target, place + n, both[1], left - n)
+    put_some(target, place, both[0], left)
+    put_some(target, place + n, both[1], left - n)
 
 
 @inlined
@@ -290,7 +279,7 @@ def _put_lines(sheet, lines, at, turn, size, target, to):
         place, begin = to + y * step, at + y * sheet.pitch
         if turns == 1 and step == size[1]:
             for x in range(0, size[1], n):  # what reaches into the next line is overwritten there
-                _put_some(target, place + x, load(lines, begin + x), (size[0] - y) * step - x)
+                put_some(target, place + x, load(lines, begin + x), (size[0] - y) * step - x)
         elif turns == 2:
             for x in range(0, size[1], 2 * n):
                 a, b = load(lines, begin + x // 2), load(lines, begin + turn + x // 2)
@@ -345,7 +334,7 @@ def _slide_lines(sheet, tables, a, operands, item, buffers, tall):
             if turns == 1:  # asked once, not for each line
                 for r in range(TALL):
                     if r < lines:
-                        _put_some(result, goal + r * line_step, sums[r][0], (group + 1) * size - goal - r * line_step)
+                        put_some(result, goal + r * line_step, sums[r][0], (group + 1) * size - goal - r * line_step)
                 continue
             for e in range(parts[a + 1, 0], parts[a + 1, 1]):
                 factors = spread(weights, first + order[e], sheet.tap, tall[0])

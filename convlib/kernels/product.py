@@ -15,10 +15,10 @@ import numpy as np
 from convlib import parallel
 from convlib.kernels.blocks import SHAPE, multiply, nought, prefetch, put, share, spread, take, together, transpose
 from convlib.kernels.gather import bring_strips, in_one_line, strip_room, table_rows, taps_met, window_of
-from convlib.kernels.simd import all_finite, compiled, inlined, lanes, lanes_of, load_between, store_some
+from convlib.kernels.simd import all_finite, compiled, inlined, lanes, lanes_of, load, load_between, store, store_some
 from convlib.kernels.tuning import AGAIN, APART, AT_ONCE, IN_PLACE, KEPT, PIECE, ROWS, SET, UNPACKED, VECTORS, WAYS
 
-__all__ = ["copy", "turn", "pack", "packed", "forward", "turned", "input_grad", "suits"]
+__all__ = ["put_some", "copy", "turn", "pack", "packed", "forward", "turned", "input_grad", "suits"]
 
 
 # Chapter "Packing: the layer as a matrix product" (chapters/packing.ipynb)
@@ -56,12 +56,26 @@ def _make_block(shape, begin, left, right, goal, sizes):
         put(target, at, step, sums)
 
 
+@inlined
+def put_some(target, place, vector, left):
+    """Store what is left of a line (chapter "Packing: the layer as a matrix product")."""
+    if left >= lanes(target):
+        store(target, place, vector)
+    else:
+        store_some(target, place, vector, left)
+
+
 @compiled
 def copy(source, i, i_step, target, j, j_step, size):
     """Copy rows of numbers, size is (rows, numbers of each) (chapter "Packing: the layer as a matrix product")."""
-    for _ in range(size[0]):
-        for x in range(0, size[1], lanes(source)):
-            store_some(target, j + x, load_between(source, i + x, 0, size[1] - x), size[1] - x)
+    n = lanes(source)
+    for row in range(size[0]):
+        further = j_step == size[1] >= n // 2 and i_step >= n and row + 1 < size[0]  # the next row overwrites it
+        for x in range(0, size[1], n):
+            if further:
+                store(target, j + x, load(source, i + x))
+            else:
+                put_some(target, j + x, load_between(source, i + x, 0, size[1] - x), size[1] - x)
         i, j = i + i_step, j + j_step
 
 
@@ -190,10 +204,10 @@ def turn(source, s, s_step, target, t, t_step, size):
             for j in range(0, columns, n):
                 r, c = min(i, rows - n), min(j, columns - n)
                 transpose(source, s + r * s_step + c, s_step, target, t + c * t_step + r, t_step)
-    else:  # less than a square: vectors of one number, whose indices need not be looked at
+    else:  # less than a square
         for r in range(rows):
             for c in range(columns):
-                store_some(target, t + c * t_step + r, load_between(source, s + r * s_step + c, 0, 1), 1)
+                target[t + c * t_step + r] = source[s + r * s_step + c]
 
 
 @compiled
@@ -203,13 +217,13 @@ def pack(job, jobs, weight, sizes, form, panels, work):
     Some numbers of the depth are taken through all panels: so the weights are read in runs. If there is
     only one, jobs share the panels. Source: chapter "Packing: the layer as a matrix product".
     """
-    (groups, depth, rows, taps), (wide, backwards), n = sizes, form, lanes(weight)
-    parts, padded, sets = -(-depth // AT_ONCE), -(-rows // wide) * wide, -(-rows // wide) if depth == 1 else 1
+    (groups, depth, rows, taps, run), (wide, backwards), n = sizes, form, lanes(weight)
+    parts, padded, sets = -(-depth // run), -(-rows // wide) * wide, -(-rows // wide) if depth == 1 else 1
     first, last = share(job, jobs, groups * parts * sets)
     for item in range(first, last):
-        group, begin, low = item // sets // parts, item // sets % parts * AT_ONCE, item % sets * wide
+        group, begin, low = item // sets // parts, item // sets % parts * run, item % sets * wide
         for row in range(low, rows if sets == 1 else low + 1, wide):
-            count, some = min(wide, rows - row), min(AT_ONCE, depth - begin)
+            count, some = min(wide, rows - row), min(run, depth - begin)
             i = ((group * depth + begin) * rows + row) * taps
             j = ((group * padded + row) * depth + begin * wide) * taps
             if count < wide:
@@ -233,7 +247,7 @@ def packed(weight, g, turned, form, jobs):
     rows, depth = g.out_channels // g.groups, weight.size // g.out_channels
     taps = g.kernel_height * g.kernel_width if turned else depth  # not turned: one long row of taps
     panels = parallel.borrow("panels", g.groups * -(-rows // form[0]) * form[0] * depth, weight.dtype)
-    sizes = g.groups, depth // taps, rows, taps
+    sizes = g.groups, depth // taps, rows, taps, AT_ONCE[taps > 1]
     parallel.run(pack, jobs, 0, weight.dtype, weight, sizes, form, panels)
     return panels
 

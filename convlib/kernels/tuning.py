@@ -31,7 +31,7 @@ AGAIN, APART = 1024, 1 if REGISTERS == 32 else 32  # numbers: the first cache's 
 WAYS, KEPT = (12, 12) if REGISTERS == 32 else (16, 4)  # cache lines at a place, at most, and for IN_PLACE channels
 UNPACKED = 100 if REGISTERS == 32 else 25  # cache lines at each place up to which turned 1 x 1 weights stay unpacked
 AHEAD = 8  # channels: so far ahead the cells of a strip are asked for
-AT_ONCE = 8  # numbers of the depth whose weights are packed at a time
+AT_ONCE = (8, 8) if REGISTERS == 32 else (32, 8)  # numbers of the depth packed at a time: one tap, several
 
 
 # Chapter "Back through the product" (chapters/back.ipynb)

@@ -403,13 +403,10 @@ _WIDE = VECTORS * N
 def suits(geometry, dtype):
     """Whether there is a vector of channels on each side, and more (chapter "Tiles in vectors")."""
     g, size, (down, across) = geometry, geometry.kernel_height, geometry.dilation
-    # more padding than this gives results that see nothing but zeros
-    return (
-        dtype == _SINGLE and g.stride == (1, 1) and g.groups == 1
-        and size == g.kernel_width and size in POINTS and min(g.in_channels, g.out_channels) >= N
-        and max(g.padding[0]) <= (size - 1) * down and max(g.padding[1]) <= (size - 1) * across
-        and min(g.height, g.out_height) >= down and min(g.width, g.out_width) >= across
-    )  # fmt: skip
+    padded = max(g.padding[0]) <= (size - 1) * down and max(g.padding[1]) <= (size - 1) * across  # not for zeros alone
+    known = size == g.kernel_width and size in POINTS and min(g.in_channels, g.out_channels) >= N
+    large = min(g.height, g.out_height) >= down and min(g.width, g.out_width) >= across
+    return dtype == _SINGLE and g.stride == (1, 1) and g.groups == 1 and padded and known and large
 
 
 def _up(count, unit):
