@@ -36,7 +36,7 @@ AT_ONCE = (8, 8) if REGISTERS == 32 else (32, 8)  # numbers of the depth packed 
 
 # Chapter "Back through the product" (chapters/back.ipynb)
 
-PIXELS = 512  # places in one chain of a weight's gradient: shorter chains pay more at their ends
+PIXELS = 512 if REGISTERS == 32 else 800  # places in a chain of a weight's gradient: short ones pay more at their ends
 PLANE = 100_000  # numbers of a plane up to which several images share one: a second cache holds it
 SHARES = 8  # parts of a learning flow that there should be, so that several jobs have work
 DEEP = 96  # output channels from which layers of stride 1 with several taps are scattered, too
