@@ -204,10 +204,10 @@ def turn(source, s, s_step, target, t, t_step, size):
             for j in range(0, columns, n):
                 r, c = min(i, rows - n), min(j, columns - n)
                 transpose(source, s + r * s_step + c, s_step, target, t + c * t_step + r, t_step)
-    else:  # less than a square
+    else:  # less than a square: vectors of one number, whose indices need not be looked at
         for r in range(rows):
             for c in range(columns):
-                target[t + c * t_step + r] = source[s + r * s_step + c]
+                store_some(target, t + c * t_step + r, load_between(source, s + r * s_step + c, 0, 1), 1)
 
 
 @compiled
