@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from benchmarks.peers import openblas_threads
 from convlib import numpy_kernels, pixels
 from convlib.kernels import few, planes
 from convlib.kernels.simd import lanes_of
@@ -196,6 +197,19 @@ def test_a_single_channel_is_multiplied_too(images):
     output = pixels.forward(x, w, w[:, 0, 0, 0], g, 1)
     assert np.isnan(output[0]).all() and not output[1:].any()
     assert np.isnan(pixels.forward(w[:images], np.full_like(w, np.inf), w[:, 0, 0, 0], g, 1)).all()
+
+
+@pytest.mark.parametrize("images", [EACH + 1, 32])
+def test_many_images_of_one_pixel_have_the_same_bits_for_any_number_of_threads(images):
+    """BLAS's own threads, too: how it shares a product changes the last bits."""
+    use = openblas_threads() or pytest.skip("NumPy has no OpenBLAS of its own")
+    for channels, rows in ((960, 240), (240, 960), (513, 1000)):
+        g = layer((images, channels, 1, 1), (rows, channels, 1, 1))
+        given, found = arguments(g, "f", whole=False)["forward"], []
+        for threads in (1, 2, 3):
+            use(threads)
+            found.append(pixels.forward(*given, g, threads))
+        assert all(np.array_equal(each, found[0]) for each in found)
 
 
 @pytest.mark.parametrize("width", [1, 2, 3, *(2 * lanes_of("f") * k + d for k in (1, 2) for d in (-1, 0, 1))])

@@ -166,10 +166,10 @@ def _with_room(sheet, weights, lone, taps, n):
         sums = taps * TALL * n + s.height * s.width * s.abreast
         return s._replace(lines=most, wide=wide, room=room), None, sums
     if not weights:
-        shape = FEW[s.rows > 1] if s.rows < len(SHAPE) or s.rows % len(SHAPE) > 0 == s.rows % len(FEW[1]) else SHAPE
+        filled = s.rows % len(SHAPE) == 0 or s.rows % len(FEW[1]) > 0  # by none better than by SHAPE
+        shape = SHAPE if s.rows >= len(SHAPE) and filled else FEW[s.rows > 1]
         lines, block = max(1, min(most, LINES // s.pitch)), len(shape[0]) * n
-        # the last block may reach over, and so may the last line
-        wide = -(-(lines * s.pitch + n) // block) * block
+        wide = -(-(lines * s.pitch + n) // block) * block  # the last block may reach over, and so may the last line
         return s._replace(lines=lines, wide=wide, room=len(shape) * s.turns_right * wide), shape, 0
     height, sums = DOTS[0], (taps + DOTS[1]) * n
     blocks = -(-s.rows // height)

@@ -53,11 +53,11 @@ NEARBY = 64  # vectors of a line of the flow in a chain of dot products: the fir
 SUMS = 200_000  # sums of a gradient of weights that are kept at a time
 SETS = 4  # sets of its rows that there should be, so that several jobs have work
 DOTS = (4, 6) if REGISTERS == 32 else (3, 3)  # rows of the flow x taps in a block of dot products
-FEW = ((0,) * 4,), ((0,) * 3,) * 4  # blocks for one and for a few output channels of a group
-ABREAST = (0.5, 0.5, 1, 1) if REGISTERS == 32 else (2, 1, 2, 1)  # vectors of a short line: strides 1, 2; for weights
+FEW = ((0,) * 4,), ((0,) * 3,) * 4  # blocks for one output channel of a group, and for few or multiples of four
+ABREAST = (0.5, 0.5, 1, 1) if REGISTERS == 32 else (2, 1, 2, 1)  # vectors of a short line: strides 1, 2; weights: 1, 2
 NEAR = 250_000  # numbers of a group's planes that direct convolution reads again and again: 1 MB
 SMALL = 20_000  # multiplications of a layer that is over before a plan is made
-EACH = 4  # images of one pixel up to which each is multiplied by itself
+EACH = 4  # images of one pixel, up to which they are multiplied one by one
 
 
 # Chapter "Tiles in vectors" (chapters/tiles.ipynb)
