@@ -199,6 +199,7 @@ def test_a_single_channel_is_multiplied_too(images):
     assert np.isnan(pixels.forward(w[:images], np.full_like(w, np.inf), w[:, 0, 0, 0], g, 1)).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("images", [EACH + 1, 32])
 def test_many_images_of_one_pixel_have_the_same_bits_for_any_number_of_threads(images):
     """BLAS's own threads, too: how it shares a product changes the last bits."""
