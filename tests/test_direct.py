@@ -50,7 +50,7 @@ def numbers_of(g, dtype, most=4):
 
 @pytest.mark.parametrize("case", LAYERS)
 @pytest.mark.parametrize("dtype", "fd")
-@pytest.mark.parametrize("jobs", [1, 3])
+@pytest.mark.parametrize("jobs", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_output_and_learning_flow(case, dtype, jobs):
     g = layer_of(case)
     x, w, b, d = numbers_of(g, dtype)
@@ -60,6 +60,7 @@ def test_output_and_learning_flow(case, dtype, jobs):
     np.testing.assert_array_equal(flow, numpy_kernels.conv2d_input_grad(w, d, g))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", LAYERS)
 def test_the_same_bits_for_any_number_of_jobs_and_as_the_planes(case):
     g, random = layer_of(case), np.random.default_rng(1)
@@ -72,7 +73,8 @@ def test_the_same_bits_for_any_number_of_jobs_and_as_the_planes(case):
         np.testing.assert_array_equal(outputs[0], planes.forward(x, w, b, g, 1))
 
 
-@pytest.mark.parametrize("value", [np.nan, *(pytest.param(each, marks=pytest.mark.slow) for each in (np.inf, -np.inf))])
+@pytest.mark.slow
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @np.errstate(invalid="ignore")
 def test_what_is_not_finite_arrives_where_it_is_seen(value):
     for case in ("the house", "groups", "stride", "one-sided padding"):

@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.filterwarnings("ignore::RuntimeWarning")] if SLOW else
 
 def examples(number):
     options = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}
-    return settings(max_examples=max(8, number // 60) if SLOW else number // 4 if REPEATED else number, **options)
+    return settings(max_examples=max(8, number // 60) if SLOW else number // 8 if REPEATED else number, **options)
 
 
 # --- the means: which code computes, with how many threads -----------------------------------------------------------
@@ -263,6 +263,7 @@ def test_data_types_mix_as_in_numpy(layer):
         assert_equal(results, expected, name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "tolerance"), [("f", 2e-5), ("d", 1e-12)])
 @pytest.mark.parametrize("index", range(len(some_layers())))
 @pytest.mark.parametrize("name", ["few", "planes", "product", "product, 2 threads"])
@@ -270,8 +271,6 @@ def test_broken_numbers_come_close(index, dtype, tolerance, name):
     *arrays, options = some_layers()[index]
     random = np.random.default_rng(index)
     arrays = [random.normal(size=array.shape).astype(dtype) for array in arrays]
-    if SLOW and index in (1, 2, 3, 7):
-        pytest.skip("takes long where nothing is compiled")
     with means(**EVERY_MEANS[name]):
         results = ours(*arrays, options)
     for result, known in zip(results, oracle(*arrays, options), strict=True):
@@ -279,6 +278,7 @@ def test_broken_numbers_come_close(index, dtype, tolerance, name):
         np.testing.assert_allclose(result, known, rtol=0, atol=tolerance * abs(known).max())
 
 
+@pytest.mark.slow
 def test_without_biases_they_are_zeros():
     for input, weight, bias, _, options in some_layers("f")[:3]:
         expected = convlib.conv2d(input, weight, np.zeros_like(bias), **options)
@@ -297,6 +297,7 @@ def test_nothing_to_compute(size, algorithm):
 # --- what the layer is, whatever the numbers -------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @examples(300)
 @given(layers(dtypes="d", batches=(1, 2, 3)))
 def test_the_adjoint_identities(layer):
@@ -333,6 +334,7 @@ def test_linear_in_each_argument(layer, factor, seed):
         np.testing.assert_array_equal(told(x + factor * x2, d), told(x, d) + factor * told(x2, d))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ["product", None])
 @pytest.mark.parametrize(("stride", "dilation"), [(1, 1), (2, 1), (1, 2), ((2, 3), 1), (3, 2)])
 def test_a_moved_image_moves_the_output(stride, dilation, algorithm):
@@ -347,6 +349,7 @@ def test_a_moved_image_moves_the_output(stride, dilation, algorithm):
     np.testing.assert_array_equal(np.roll(before, (2, 3), axis=(-2, -1)), after)
 
 
+@pytest.mark.slow
 @examples(150)
 @given(layers(dtypes="fd", batches=(2, 3)), st.sampled_from(sorted(EVERY_MEANS)))
 def test_a_batch_is_its_images_one_by_one(layer, name):
@@ -414,6 +417,7 @@ def test_any_memory_layout_and_nothing_is_written_to(layout, dtype, algorithm):
             assert not any(np.shares_memory(result, np.asarray(each)) for each in others)
 
 
+@pytest.mark.slow
 def test_a_result_is_new_memory_each_time():
     for *arrays, options in some_layers("f")[-2:]:
         with means("product"):

@@ -85,6 +85,7 @@ def test_awkward_layers_are_right(name, dtype):
     check(planes, AWKWARD[name], dtype)
 
 
+@pytest.mark.slow
 def test_some_layers_need_several_bunches_and_chunks():
     """The layers above are as awkward as their names say."""
     sheet = planes._plan(AWKWARD["more images than fit"], "weight_grad", "f")[0]
@@ -97,7 +98,7 @@ def test_some_layers_need_several_bunches_and_chunks():
     assert AWKWARD["deeper than a chain"].in_channels * 49 > PIECE
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", [*(pytest.param(each, marks=pytest.mark.slow) for each in range(5)), *range(5, 12)])
 def test_random_layers_have_small_errors(seed):
     rng = np.random.default_rng(seed)
     groups = int(rng.choice([1, 2, 7]))
@@ -161,7 +162,7 @@ LEAST = {
 
 
 @pytest.mark.parametrize("dtype", "fd")
-@pytest.mark.parametrize("name", LEAST)
+@pytest.mark.parametrize("name", [*list(LEAST)[:-1], pytest.param(list(LEAST)[-1], marks=pytest.mark.slow)])
 def test_the_least_layers_are_right(name, dtype):
     check(pixels if "pixel" in name else few, LEAST[name], dtype)
 
@@ -187,7 +188,7 @@ def test_pixels_takes_images_of_one_pixel_only():
     assert not pixels.suits(layer((1, 2**14 + 1, 1, 1), (4, 2**14 + 1, 1, 1)), single), "too many products for one sum"
 
 
-@pytest.mark.parametrize("images", [2, EACH, EACH + 1, 100])
+@pytest.mark.parametrize("images", [2, EACH, EACH + 1, pytest.param(100, marks=pytest.mark.slow)])
 def test_a_single_channel_is_multiplied_too(images):
     """BLAS may leave out a factor of zero, and with it what zero times infinity is."""
     g = layer((images, 1, 1, 1), (2**14, 1, 1, 1))
@@ -238,7 +239,7 @@ def test_the_gradient_of_a_stem_is_shared_among_threads(weight):
 
 @pytest.mark.parametrize("dtype", "fd")
 @pytest.mark.parametrize("kernel, stride, more", [
-    (3, 1, 0), (5, 1, 1), (3, 2, 5), (2, 2, 3), pytest.param(7, 1, 2, marks=pytest.mark.slow)])  # fmt: skip
+    (2, 2, 3), *(pytest.param(*each, marks=pytest.mark.slow) for each in ((3, 1, 0), (5, 1, 1), (3, 2, 5), (7, 1, 2)))])
 def test_channels_lie_side_by_side_where_lines_are_short(kernel, stride, more, dtype):
     """The last vector of channels is moved back. Wider lines, or fewer channels, are lines as ever."""
     n = lanes_of(dtype)
@@ -257,7 +258,7 @@ def test_channels_lie_side_by_side_where_lines_are_short(kernel, stride, more, d
 
 
 @pytest.mark.parametrize("rows, channels, kernel", [
-    (7, 3, 3), (40, 3, 3), *(pytest.param(*each, marks=pytest.mark.slow) for each in ((64, 3, 7), (300, 16, 5)))])
+    (7, 3, 3), *(pytest.param(*each, marks=pytest.mark.slow) for each in ((40, 3, 3), (64, 3, 7), (300, 16, 5)))])
 def test_a_job_brings_the_planes_once_for_all_its_sets(rows, channels, kernel):
     """How many sets a job has depends on the jobs, and on the room for their sums; what comes out does not."""
     g = conv2d_geometry((3, channels, 29, 30), (rows, channels, kernel, kernel), 2, 1)

@@ -228,7 +228,7 @@ def _fill_lanes(sheet, phases, dense, cells, place):
                 store(cells, j + x * n, load(dense, (i + x * sheet.right) * n))
 
 
-@inlined
+@compiled
 def _fill_group(sheet, phases, data, item, cells, slot, dense):
     """Copy the channels of a group of an image; `slot` is where the image lies in each plane."""
     steps = sheet.right, sheet.down * sheet.width, sheet.pitch, sheet.height * sheet.width
@@ -289,7 +289,7 @@ def _put_lines(sheet, lines, at, turn, size, target, to):
                 target[place + x] = lines[begin + x % turns * turn + x // turns]
 
 
-@inlined
+@compiled
 def _plane_lines(sheet, shape, tables, operands, unit, buffers):
     """All channels of some lines, unit is (item, part, line), and of parts that take turns in them."""
     (_, table, parts, _), (_, rows, start, result), (item, a, y) = tables, operands, unit
@@ -406,7 +406,7 @@ def input_grad(weight, grad_output, geometry, jobs):
     return _correlate(geometry, True, grad_output, weight, (), jobs)
 
 
-@inlined
+@compiled
 def _fill_flow(sheet, flow, at, size, lines, pitch):
     """Copy lines of the flow, size is (rows, lines, images), to flat ones, with zeros between."""
     places, n = sheet.out_height * sheet.out_width, lanes(lines)
@@ -421,7 +421,7 @@ def _fill_flow(sheet, flow, at, size, lines, pitch):
             _fill_lines(steps, (size[1], sheet.out_width), flow, start, lines, (place, place))
 
 
-@inlined
+@compiled
 def _add_dots(shape, flow, rows, size, cells, place, table, sums):
     """Add the dot products of rows of the flow with the cells at all taps to sums of vectors.
 
@@ -442,7 +442,7 @@ def _add_dots(shape, flow, rows, size, cells, place, table, sums):
                 put(sums, so_far, step, together(take(sums, so_far, step, shape), part))
 
 
-@inlined
+@compiled
 def _add_slides(sheet, tall, lines, count, cells, table, sums):
     """Add what the flow of `count` lines met at each tap to sums of vectors."""
     (column, taps), n, step = tall, lanes(cells), len(table) * lanes(cells)

@@ -29,7 +29,6 @@ LOOKS = {
     "light": {"color_scheme": "light", **WIDE},
     "dark": {"color_scheme": "dark", **WIDE},
     "phone": {"color_scheme": "light", **PHONE},
-    "phone-dark": {"color_scheme": "dark", **PHONE},
 }
 # A page that holds one figure, and is longer than the window.
 FIGURE_PAGE = (

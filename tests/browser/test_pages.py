@@ -1,4 +1,4 @@
-"""Every page, in light and dark, on a screen and on a phone. Leaves full-page screenshots in _build/screens."""
+"""Every page: light and dark on a screen, and on a phone. Leaves full-page screenshots in _build/screens."""
 
 import importlib.resources
 from pathlib import Path
@@ -83,7 +83,7 @@ def test_page(visit, name, look):
     problems += grave_findings(page)
     problems += [f"no focus ring: {html}" for html in page.evaluate(NO_FOCUS_RING)]
     theme = page.evaluate("document.documentElement.dataset.theme")
-    assert theme == ("dark" if look.endswith("dark") else "light")
+    assert theme == ("dark" if look == "dark" else "light")
     assert not problems, "\n".join(problems)
 
 
