@@ -209,7 +209,7 @@ def some_layers(dtype="d"):
 # --- right, for any layer, by any means -----------------------------------------------------------------------------
 
 
-@examples(1200)
+@examples(800)
 @given(layers(dtypes="fd"), st.sets(st.sampled_from(sorted(EVERY_MEANS)), min_size=1, max_size=3))
 def test_any_layer_by_any_means(layer, some):
     *arrays, options = layer
