@@ -56,6 +56,7 @@ class _Sheet(NamedTuple):
     sets: int = 1  # and such sets of rows that meet the planes while they are there
     abreast: int = 1  # channels side by side: so many numbers has a cell,
     items: int = 1  # and so many times are an image's planes filled
+    by_tap: bool = False  # whether all planes meet a tap, then the next one: else a plane meets all its taps
 
 
 def _axis(g, axis, back):
@@ -129,8 +130,8 @@ def _plan(g, direction, char):
     sheet = _Sheet(g.batch, g.groups, channels, axes[0][2], axes[1][2], *steps, pitch, image, phase, cells,
         bunch, rows, *(g[2:4] if back else g[11:13]), len(axes[0][0]), len(axes[1][0]),
         g.kernel_width * (-g.stride[0] if back else 1) * abreast,
-        abreast=abreast, items=-(-g.groups // abreast))  # fmt: skip
-    table, parts, order = _tables(axes, sheet, g.kernel_width, lone, back)
+        abreast=abreast, items=-(-g.groups // abreast), by_tap=back and g.groups > 1)  # fmt: skip
+    table, parts, order = _tables(axes, sheet, g.kernel_width, lone)
     sheet, shape, sums = _with_room(sheet, weights, lone, len(table), n)
     tall = [(((0,),) * len(taps), (0,) * steps[0], (0,) * (abreast - 1)) for _, _, taps in axes[0][0]] if lone else []
     if weights:
@@ -140,7 +141,7 @@ def _plan(g, direction, char):
     return sheet, shape, tuple(tall) if lone else None, tables, sheet.cells + sheet.room + sums
 
 
-def _tables(axes, sheet, kernel_width, lone, back):
+def _tables(axes, sheet, kernel_width, lone):
     """Offsets; parts (first, last tap, first line, lines, numbers of a line); the weights' order."""
     s, table, parts, order = sheet, [], [], []
     every = [c * s.down * s.right * s.phase for c in range(s.channels)]
@@ -151,7 +152,7 @@ def _tables(axes, sheet, kernel_width, lone, back):
             weights = [(u * kernel_width + v) * s.abreast for u, _, _ in us for v, _, _ in vs]
             if lone:  # an entry is a column of taps
                 at, weights = at[: len(vs)], weights[: len(vs)]
-            table += map(sum, product(at, every) if back else product(every, at))
+            table += map(sum, product(at, every) if s.by_tap else product(every, at))
             order += weights
             parts.append((begin, len(table), first_line, lines, count))
     return [np.array(each, np.int64) for each in (table, parts, order)]
@@ -213,8 +214,7 @@ def _fill_lines(steps, count, data, at, cells, places):
 @inlined
 def _group_of(sheet, item):
     """The first group of an item, counted through the batch; the last ones of an image are moved back."""
-    last, items = sheet.groups - sheet.abreast, sheet.items
-    return item // items * sheet.groups + min(item % items * sheet.abreast, last)
+    return item // sheet.items * sheet.groups + min(item % sheet.items * sheet.abreast, sheet.groups - sheet.abreast)
 
 
 @inlined
@@ -251,9 +251,9 @@ def _make_lines(shape, start, rows, at, cells, source, lines, target):
     start is (biases, the first one); target is (place, row step) and where that is copied to.
     """
     (begin, count, table), (place, step, (result, goal, size)) = source, target
-    for q in range(0, count, len(shape[0]) * lanes(cells)):
-        prefetch(result, goal + q, size, shape)
-        for tap in range(at[2], max(at[3], at[2] + 1), PIECE):  # a chain, even if no tap meets a cell
+    for tap in range(at[2], max(at[3], at[2] + 1), PIECE):  # a chain, even if no tap meets a cell
+        for q in range(0, count, len(shape[0]) * lanes(cells)):
+            prefetch(result, goal + q, size, shape)
             sums = nought(cells, shape) if tap > at[2] else spread(start[0], start[1], 1, shape)
             for k in range(tap, min(at[3], tap + PIECE)):
                 in_order(cells)
@@ -348,8 +348,7 @@ def _slide_lines(sheet, tables, a, operands, item, buffers, tall):
 def _correlate_planes(job, jobs, sheet, shape, tall, tables, operands, work):
     """One job's images, groups and lines: some planes are brought, then computed."""
     (phases, _, parts, _), cells, rest, before = tables, work[: sheet.cells], work[sheet.cells :], -1
-    cells[:] = 0
-    chunks = -(-parts[0, 3] // sheet.lines)
+    cells[:], chunks = 0, -(-parts[0, 3] // sheet.lines)
     first, last = share(job, jobs, sheet.batch * sheet.items * chunks)
     for unit in range(first, last):
         item, y = unit // chunks, unit % chunks * sheet.lines
@@ -378,13 +377,15 @@ def _correlate(g, back, data, weight, bias, jobs):
         return None
     if shape:
         rows = weight.reshape(g.groups, g.out_channels // g.groups, g.in_channels // g.groups, -1)
-        if back:  # a step through them takes less time than a list of places
+        if back and sheet.by_tap:  # a step through them takes less time than a list of places
             order = slice(None, None, -1) if g.stride == (1, 1) else tables[3]
             rows = rows[..., order].transpose(0, 2, 3, 1)
+        elif back:
+            parts = [rows[..., tables[3][a // sheet.channels : b // sheet.channels]] for a, b in tables[2][:, :2]]
+            rows = np.concatenate([part.transpose(0, 2, 1, 3).reshape(1, sheet.rows, -1) for part in parts], 2)
         rows = rows.reshape(g.groups, sheet.rows, -1)
-        below = max(0, len(shape) - sheet.rows)
-        if below:
-            rows = np.concatenate([rows, np.zeros((g.groups, below, rows.shape[2]), dtype)], 1)
+        if sheet.rows < len(shape):
+            rows = np.concatenate([rows, np.zeros((g.groups, len(shape) - sheet.rows, rows.shape[2]), dtype)], 1)
     if sheet.abreast > 1:
         begin = np.minimum(np.arange(sheet.items) * sheet.abreast, g.groups - sheet.abreast)
         rows = weight.reshape(g.groups, -1)[begin[:, None] + np.arange(sheet.abreast)].transpose(0, 2, 1)
@@ -446,8 +447,7 @@ def _add_dots(shape, flow, rows, size, cells, place, table, sums):
 def _add_slides(sheet, tall, lines, count, cells, table, sums):
     """Add what the flow of `count` lines met at each tap to sums of vectors."""
     (column, taps), n, step = tall, lanes(cells), len(table) * lanes(cells)
-    steps = sheet.pitch, sheet.phase * sheet.right
-    some = max(1, PIECE * n // (TALL * sheet.wide)) * 2 * TALL
+    steps, some = (sheet.pitch, sheet.phase * sheet.right), max(1, PIECE * n // (TALL * sheet.wide)) * 2 * TALL
     for v in range(len(table)):
         for begin in range(0, count, some):
             part = other = nought(cells, column)  # two chains: one does not wait for the other
