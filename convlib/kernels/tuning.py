@@ -28,7 +28,7 @@ PIECE = 128  # products in one chain of sums: it bounds the rounding errors
 SET = 50_000  # numbers in a set of strips, which must stay in the second cache
 IN_PLACE = 64  # output channels up to which the strips of 1 x 1 layers are read where they lie
 AGAIN, APART = 1024, 1 if REGISTERS == 32 else 32  # numbers: the first cache's places begin again; rows are apart
-WAYS, KEPT = (12, 12) if REGISTERS == 32 else (16, 4)  # cache lines at a place, at most, and for IN_PLACE channels
+WAYS, KEPT = (12, 12) if REGISTERS == 32 else (7, 3)  # cache lines at a place, at most, and for IN_PLACE channels
 UNPACKED = 100 if REGISTERS == 32 else 25  # cache lines at each place up to which turned 1 x 1 weights stay unpacked
 AHEAD = 8  # channels: so far ahead the cells of a strip are asked for
 AT_ONCE = (8, 8) if REGISTERS == 32 else (32, 8)  # numbers of the depth packed at a time: one tap, several
