@@ -24,12 +24,12 @@ def check(kind, layers):
 
 
 def test_what_lies_around_the_arrays_stays_as_it_is():
-    check("margins", 150 if REPEATED else 400)
+    check("margins", 200 if REPEATED else 600)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="mprotect as on Linux")
 def test_arrays_at_the_edge_of_forbidden_pages():
-    check("pages", 150 if REPEATED else 400)
+    check("pages", 200 if REPEATED else 600)
 
 
 @pytest.mark.skipif(not numba.config.BOUNDSCHECK, reason="this is for make bounds, with a cache of its own")

@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.filterwarnings("ignore::RuntimeWarning")] if SLOW else
 
 def examples(number):
     options = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}
-    return settings(max_examples=max(8, number // 60) if SLOW else number // 8 if REPEATED else number, **options)
+    return settings(max_examples=max(8, number // 60) if SLOW else number // 4 if REPEATED else number, **options)
 
 
 # --- the means: which code computes, with how many threads -----------------------------------------------------------
@@ -209,7 +209,7 @@ def some_layers(dtype="d"):
 # --- right, for any layer, by any means -----------------------------------------------------------------------------
 
 
-@examples(800)
+@examples(1200)
 @given(layers(dtypes="fd"), st.sets(st.sampled_from(sorted(EVERY_MEANS)), min_size=1, max_size=3))
 def test_any_layer_by_any_means(layer, some):
     *arrays, options = layer

@@ -380,7 +380,7 @@ def _correlate(g, back, data, weight, bias, jobs):
         if back and sheet.by_tap:  # a step through them takes less time than a list of places
             order = slice(None, None, -1) if g.stride == (1, 1) else tables[3]
             rows = rows[..., order].transpose(0, 2, 3, 1)
-        elif back:
+        elif back:  # the taps of each part of the result, plane by plane
             parts = [rows[..., tables[3][a // sheet.channels : b // sheet.channels]] for a, b in tables[2][:, :2]]
             rows = np.concatenate([part.transpose(0, 2, 1, 3).reshape(1, sheet.rows, -1) for part in parts], 2)
         rows = rows.reshape(g.groups, sheet.rows, -1)
