@@ -36,6 +36,7 @@ def interrupted(call, after):
         signal.setitimer(signal.ITIMER_REAL, after)
         call()
         signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, signal.SIG_IGN)  # what is on its way already comes here
     except Stop:
         return True
     return False
