@@ -317,10 +317,14 @@ def test_a_downloaded_notebook_is_plain_markdown():
     assert code.metadata["jupyter"] == {"source_hidden": True, "outputs_hidden": True}
 
 
+@pytest.fixture(scope="module")
+def modules():
+    return {cell.module for chapter in export.read_chapters(ROOT) for cell in chapter.cells}
+
+
 @pytest.mark.parametrize("name", NOTEBOOKS)
-def test_every_exported_cell_is_badged_with_its_module(name):
+def test_every_exported_cell_is_badged_with_its_module(name, modules):
     """The exporter says which cells and where to; the page must say the same, above the same code."""
-    modules = {cell.module for chapter in export.read_chapters(ROOT) for cell in chapter.cells}
     cells = export.read_chapter(ROOT, f"{name}.ipynb").cells
     expected = [(f"goes into {export.file_of(cell.module, modules)}", "\n".join(cell.lines).strip())
                 for cell in cells]

@@ -47,10 +47,14 @@ def test_no_chapter_has_a_number_in_the_name_of_its_file():
     assert [path.name for path in (ROOT / "chapters").iterdir() if re.match(r"\d", path.name)] == []
 
 
+@pytest.fixture(scope="module")
+def titles():
+    return {chapter.title for chapter in export.read_chapters(ROOT)}
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "convlib").rglob("*.py")),
                          ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_the_library_names_chapters_that_exist(path):
-    titles = {chapter.title for chapter in export.read_chapters(ROOT)}
+def test_the_library_names_chapters_that_exist(path, titles):
     assert unknown_names(path.read_text(encoding="utf-8"), titles) == set()
 
 
