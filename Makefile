@@ -110,9 +110,10 @@ bounds: .venv/.installed
 	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR='$(CURDIR)/_build/bounds' \
 	  $(PYTEST_KERNELS) tests/test_bounds.py::test_with_numba_watching_every_index
 
-# Not compiled, so that every line can be followed (but for the tests that would take minutes: the other runs have them);
-# and on every machine as with the widest vectors, since the blocks that a computation is cut into follow them. The few lines that only exist when something is compiled are reached by
-# the last two programs, which compile anew.
+# Not compiled, so that every line can be followed, but without the tests that take long then and reach no other lines
+# (all other runs have them); and on every machine as with the widest vectors, since the blocks that a computation is
+# cut into follow them. The few lines that only exist when something is compiled are reached by the last two programs,
+# which compile anew.
 NOT_COMPILED := NUMBA_DISABLE_JIT=1 NUMBA_CPU_NAME=skylake-avx512 NUMBA_CPU_FEATURES= COVERAGE_FILE=_build/coverage/data
 
 coverage: .venv/.installed

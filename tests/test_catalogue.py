@@ -173,6 +173,7 @@ def does_the_same(function, other, problem):
     return all(one is None or catalogue._agree(one, same) for one, same in zip(*results, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("problem", PROBLEMS)
 def test_two_at_once_are_not_taken_for_one(problem):
     assert confused(problem, small_cases(problem)) == []

@@ -51,6 +51,7 @@ def assert_close(results, arrays, options, name, dtype):
 # --- every algorithm, by name -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 @examples(150)
 @given(layers(), st.sampled_from("fd"), st.sampled_from([1, 3]))

@@ -49,7 +49,7 @@ def numbers_of(g, dtype, most=4):
 
 
 @pytest.mark.parametrize("case", LAYERS)
-@pytest.mark.parametrize("dtype", "fd")
+@pytest.mark.parametrize("dtype", ["f", pytest.param("d", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("jobs", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_output_and_learning_flow(case, dtype, jobs):
     g = layer_of(case)

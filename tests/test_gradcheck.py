@@ -393,6 +393,7 @@ def test_the_honest_layers_are_honest():
     assert {side % 2 for *_, kh, kw, _ in layers for side in (kh, kw)} == {0, 1}
 
 
+@pytest.mark.slow
 def test_the_reference_functions_pass():
     assert check_conv2d_gradients(**GRADIENTS) < 1e-10
 
@@ -460,6 +461,7 @@ def spread(grad_output, like, stride):
     return flow
 
 
+@pytest.mark.slow
 def test_other_settings_reach_forward_and_backward():
     def full_size(input_size, weight_size, padding):
         return reference.conv2d(np.zeros(input_size), np.zeros(weight_size), padding=padding).shape

@@ -87,6 +87,7 @@ def right_along_a_line(layer, x, flow):
     return math.isclose(slope, (losses[0] - losses[1]) / (2 * step), rel_tol=1e-6, abs_tol=1e-8)
 
 
+@pytest.mark.slow
 @EVERY
 @pytest.mark.parametrize("batch", [(), (3,)], ids=["one", "batch"])
 def test_every_gradient_of_every_layer(make, size, batch):
@@ -256,6 +257,7 @@ PLANTED = {  # a wrong layer, and an input
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("make", "size"), PLANTED.values(), ids=PLANTED)
 def test_two_checks_see_each_planted_mistake(make, size):
     layer, x = make(), numbers(size)

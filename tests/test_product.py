@@ -89,11 +89,10 @@ SPECIAL = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SPECIAL)
 def test_special_layers(name, form):
     sizes, settings = SPECIAL[name][:2], SPECIAL[name][2]
-    if SLOW and np.prod(sizes[1]) > 2000:
-        pytest.skip("takes too long")
     check(np.random.default_rng(3), conv2d_geometry(*sizes, **settings), np.dtype("f"))
 
 
@@ -213,6 +212,7 @@ def test_packed_panels(turned, kernel):
         assert np.array_equal(panels[: expected.size], expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("taps", [1, 4, 9, 20])
 @pytest.mark.parametrize("vectors", [0, 1, 2])
 def test_each_job_packs_its_own_numbers(taps, vectors):

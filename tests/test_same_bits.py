@@ -105,6 +105,7 @@ def layers(draw):
     return shapes.conv2d_geometry(*sizes, stride, padding, dilation, groups)
 
 
+@pytest.mark.slow
 @examples(80)
 @given(layers(), st.sampled_from("fd"), st.integers(0, 2**32 - 1))
 def test_any_layer_by_any_algorithm(geometry, dtype, seed):

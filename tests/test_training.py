@@ -447,6 +447,7 @@ def test_the_history_plots_itself():
 # Stopped and resumed ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("optimizer", [Adam, SGD])
 @pytest.mark.parametrize("stop", [1, 3])

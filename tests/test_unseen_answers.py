@@ -25,6 +25,7 @@ def test_it_is_wrong_and_something_is_said(problem, function, pattern):
     re.compile(pattern)
 
 
+@pytest.mark.slow
 def test_nine_of_ten_get_a_sentence_that_points_to_the_cause():
     missed = {function.__name__: said for problem, function, pattern in ANSWERS
               if not re.search(pattern, said := said_of(problem, function)[1], re.IGNORECASE)}

@@ -60,6 +60,7 @@ def check(computed, arrays, geometry, limit=3e-5):
         assert np.abs(ours - right).max() < limit * np.abs(right).max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(1 if SLOW else 10 if REPEATED else 30))
 def test_close_to_the_exact_sums_and_the_same_bits_for_any_number_of_threads(number, everything):
     for geometry in some_geometries(1, number):
