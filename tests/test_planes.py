@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from test_functional import REPEATED
 
 from benchmarks.peers import openblas_threads
 from convlib import numpy_kernels, pixels
@@ -45,13 +44,11 @@ def check(module, g, dtype="f", seed=0):
         assert all(map(np.array_equal, before, given)), (name, "wrote to what it was given")
 
 
-# Each height of a kernel is compiled by itself: where the tests are repeated, the low ones are enough.
-HIGHEST = 3 if REPEATED else 7
 DEPTHWISE = {
     f"{size} cells, {kernel}x{kernel}, stride {stride}":
         layer((2, 3, size, size + 1), (3, 1, kernel, kernel), stride, kernel // 2, 1, 3)
     for size, kernel in [(1, 3), (TALL - 1, 3), (TALL, 3), (TALL + 1, 3), (17, 3), (17, 2), (12, 5), (TALL, 7)]
-    for stride in (1, 2) if kernel <= HIGHEST
+    for stride in (1, 2)
 }  # fmt: skip
 
 AWKWARD = {
@@ -246,7 +243,7 @@ def test_the_gradient_of_a_stem_is_shared_among_threads(weight):
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", "fd")
 @pytest.mark.parametrize("kernel, stride, more", [
-    (2, 2, 3), (3, 1, 0), *(() if REPEATED else ((5, 1, 1), (3, 2, 5), (7, 1, 2)))])
+    (2, 2, 3), (3, 1, 0), (5, 1, 1), (3, 2, 5), (7, 1, 2)])
 def test_channels_lie_side_by_side_where_lines_are_short(kernel, stride, more, dtype):
     """The last vector of channels is moved back. Wider lines, or fewer channels, are lines as ever."""
     n = lanes_of(dtype)
